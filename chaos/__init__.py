@@ -1,0 +1,1 @@
+"""The world that a cache lives in, and how it breaks."""

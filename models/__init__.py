@@ -1,0 +1,1 @@
+"""What correct means: operations, histories, schedules, properties, contracts.  Pure data and functions."""

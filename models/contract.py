@@ -1,0 +1,95 @@
+"""Contracts: what a cache claims, under which conditions, and what of it is really kept.
+
+A guarantee is a property under a condition.  A condition is a set of faults on top of any interleaving,
+except `quiet`, in which one operation runs at a time.  A contract lists the guarantees that a pattern is
+commonly claimed to give, and which of them it keeps.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from cacheproof.models.errors import UsageError
+from cacheproof.models.verdict import Property
+
+__all__ = ["ALL_CONDITIONS", "Condition", "Contract", "Guarantee"]
+
+
+class Condition(StrEnum):
+    """One kind of harm on top of any interleaving.  The faults each one allows: `Condition.faults`."""
+
+    QUIET = "quiet"
+    CONCURRENT = "concurrent"
+    EXPIRY = "expiry"
+    APP_CRASH = "app crash"
+    CACHE_CRASH = "cache crash"
+    LOST_MESSAGES = "lost messages"
+
+    @property
+    def faults(self) -> frozenset[str]:
+        """The names of the faults, as in `Faulted.fault` and `Exchanged.fate`, that make this condition."""
+        return _FAULTS[self]
+
+
+_FAULTS: Mapping[Condition, frozenset[str]] = {
+    Condition.QUIET: frozenset(),
+    Condition.CONCURRENT: frozenset(),
+    Condition.EXPIRY: frozenset({"expire", "advance"}),
+    Condition.APP_CRASH: frozenset({"crash"}),
+    Condition.CACHE_CRASH: frozenset({"kill"}),
+    Condition.LOST_MESSAGES: frozenset({"request-lost", "reply-lost"}),
+}
+
+ALL_CONDITIONS: tuple[Condition, ...] = tuple(Condition)
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """A promise: an id of the claims ledger ("CA4"), the promise in words, and the property that judges it."""
+
+    id: str
+    claim: str
+    property: Property
+    kept: frozenset[Condition] = frozenset()
+    """The conditions under which it holds; under the others it is claimed, and broken."""
+    claimed: frozenset[Condition] = frozenset(ALL_CONDITIONS)
+    """The conditions under which it is claimed, and so judged."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The promises of a cache.
+
+    `workers` is the number of background workers that belong to it; `ttl_s` its time to live in seconds, or
+    None if entries never expire.
+    """
+
+    name: str
+    guarantees: tuple[Guarantee, ...]
+    ttl_s: float | None = None
+    workers: int = 0
+    conditions: tuple[Condition, ...] = field(default=ALL_CONDITIONS)
+
+    def __post_init__(self) -> None:
+        ids = [guarantee.id for guarantee in self.guarantees]
+        if len(set(ids)) < len(ids):
+            raise UsageError(f"contract {self.name!r} has two guarantees of one id: {ids}")
+
+    @property
+    def probes_s(self) -> tuple[float, ...]:
+        """When the epilogue has to read: every moment that a property of this contract asks for."""
+        return tuple(sorted({at for guarantee in self.guarantees for at in guarantee.property.probes_s}))
+
+    @property
+    def kept(self) -> "Contract":
+        """Only what is kept: the guarantees that hold, each under the conditions where it does."""
+        narrowed = (replace(item, claimed=item.kept) for item in self.guarantees if item.kept)
+        return replace(self, guarantees=tuple(narrowed))
+
+    def only(self, ids: Iterable[str]) -> "Contract":
+        """The same contract with only these guarantees.  Raises UsageError for an unknown id."""
+        wanted = tuple(ids)
+        known = [guarantee.id for guarantee in self.guarantees]
+        if unknown := [item for item in wanted if item not in known]:
+            raise UsageError(f"contract {self.name!r} has no guarantee {unknown}; it has {known}")
+        return replace(self, guarantees=tuple(item for item in self.guarantees if item.id in wanted))

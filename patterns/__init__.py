@@ -1,0 +1,1 @@
+"""The reference implementations, one caching pattern a file."""
