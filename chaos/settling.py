@@ -1,0 +1,136 @@
+"""Has a client settled?  Asked of the kernel, never guessed from a timer (Linux).
+
+A client has settled when all of these hold at once:
+
+1. every thread of it sleeps in the kernel: state S in two passes between which no thread has run;
+2. every byte that it was sent has been consumed: what its side of the connection received, less what still
+   lies in its receive queue, is what was sent;
+3. every byte that it sent has arrived here.
+
+2 and 3 are asked of the kernel's socket table by netlink (sock_diag, 5 µs a socket, no privileges); a pair of
+unix sockets says the same by SIOCOUTQ.  Whoever asks has drained its own sockets first, and asks again when
+anything came in meanwhile.
+"""
+
+import array
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+import sys
+import termios
+
+from cacheproof.models.errors import EnvironmentFault
+
+__all__ = ["ProcessWatch", "SocketTable", "unread"]
+
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_INET_DIAG_INFO = 2
+_NETLINK_SOCK_DIAG = 4
+_HEADER = struct.Struct("=IHHII")
+_REQUEST = struct.Struct("=BBBBI")
+_SOCKET_ID = struct.Struct("!HH16s16sI")
+_RQUEUE = struct.Struct("=I")
+_ATTRIBUTE = struct.Struct("=HH")
+_BYTES_RECEIVED = 128  # offsets in struct tcp_info
+_NOTSENT_BYTES = 144
+_BYTES_SENT = 200
+_LOOPBACK = socket.inet_aton("127.0.0.1") + b"\0" * 12
+
+
+class SocketTable:
+    """The kernel's view of TCP sockets on the loopback interface."""
+
+    def __init__(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise EnvironmentFault(
+                f"settling needs the Linux kernel's tables, and this is {sys.platform!r}; run in a Linux "
+                "container or virtual machine"
+            )
+        self._line = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        self._line.bind((0, 0))
+
+    def quiet(self, theirs: tuple[str, int], ours: tuple[str, int], *, sent: int, received: int) -> bool:
+        """True if the client's socket `theirs` has consumed `sent` bytes and sent no more than `received`.
+
+        A socket that no longer exists is quiet: what it sent last, its end, is an event of its own.
+        """
+        answer = self._ask(theirs[1], ours[1])
+        if answer is None:
+            return True
+        unread_bytes, info = answer
+        got = int.from_bytes(info[_BYTES_RECEIVED : _BYTES_RECEIVED + 8], "little")
+        gone = int.from_bytes(info[_BYTES_SENT : _BYTES_SENT + 8], "little")
+        waiting = int.from_bytes(info[_NOTSENT_BYTES : _NOTSENT_BYTES + 4], "little")
+        return got - unread_bytes >= sent and gone + waiting <= received
+
+    def _ask(self, port: int, peer_port: int) -> tuple[int, bytes] | None:
+        identity = _SOCKET_ID.pack(port, peer_port, _LOOPBACK, _LOOPBACK, 0) + b"\xff" * 8
+        body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0, 0xFFFFFFFF)
+        size = _HEADER.size + len(body) + len(identity)
+        self._line.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body + identity)
+        answer = self._line.recv(8192)
+        if _HEADER.unpack_from(answer)[1] != _SOCK_DIAG_BY_FAMILY:
+            return None
+        (unread_bytes,) = _RQUEUE.unpack_from(answer, 16 + 4 + 48 + 4)
+        at = 16 + 72
+        while at + 4 <= len(answer):
+            length, kind = _ATTRIBUTE.unpack_from(answer, at)
+            if kind == _INET_DIAG_INFO:
+                return unread_bytes, answer[at + 4 : at + length]
+            at += (length + 3) & ~3
+        return None
+
+    def close(self) -> None:
+        self._line.close()
+
+
+def unread(fd: int) -> int:
+    """How many bytes written to a unix socket its other end has not read yet (0: none)."""
+    size = array.array("i", [0])
+    fcntl.ioctl(fd, termios.TIOCOUTQ, size)
+    return size[0]
+
+
+class ProcessWatch:
+    """The threads of one client process, as the kernel sees them."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+
+    def blocked(self) -> bool:
+        """True if every thread sleeps in the kernel.  A process that is gone sleeps as well."""
+        state, threads = self._main()
+        if state in "ZX":
+            return True
+        if threads == 1:
+            return state == "S"
+        first = self._threads()
+        return all(item[1] == "S" for item in first) and first == self._threads()
+
+    def _main(self) -> tuple[str, int]:
+        try:
+            text = os.pread(self._stat, 1024, 0)
+        except ProcessLookupError:
+            return "X", 0
+        fields = text[text.rindex(b")") + 2 :].split()
+        return chr(fields[0][0]), int(fields[17])
+
+    def _threads(self) -> list[tuple[str, str, bytes]]:
+        """(thread, state, how often it ran) of each thread."""
+        found = []
+        base = f"/proc/{self.pid}/task"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for name in sorted(os.listdir(base)):
+                with open(f"{base}/{name}/schedstat", "rb") as file:
+                    ran = file.read()
+                with open(f"{base}/{name}/stat", "rb") as file:
+                    text = file.read()
+                found.append((name, chr(text[text.rindex(b")") + 2]), ran))
+        return found
+
+    def close(self) -> None:
+        os.close(self._stat)

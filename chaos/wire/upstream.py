@@ -1,0 +1,222 @@
+"""Connections from the wire to the real servers, and the pools that keep them.
+
+A client's connection is new in every run, but opening one at PostgreSQL costs milliseconds.  So only the
+stretch from the wire to the server is kept, and it goes back to its pool clean: a Redis connection on which
+something was said that lasts (MULTI, WATCH, SUBSCRIBE …) is closed instead, a PostgreSQL session runs DISCARD
+ALL first.  All reads here block: whoever asks has just sent something that the server has to answer.
+"""
+
+import select
+import socket
+import struct
+from collections.abc import Mapping
+
+from cacheproof.chaos.servers.server import Address, Server
+from cacheproof.chaos.wire.pgcycle import Cycle, CycleResult, ReplyTracker
+from cacheproof.chaos.wire.pgmessages import BackendParser, Message, query, startup
+from cacheproof.chaos.wire.resp import Reply, ReplyParser, encode_command
+from cacheproof.models.errors import EnvironmentFault
+
+__all__ = ["HANG_LIMIT_S", "PgPool", "PgUpstream", "RedisPool", "RedisUpstream", "Upstream"]
+
+HANG_LIMIT_S = 30.0
+"""Real seconds after which a server that does not answer is taken for broken."""
+
+_CHUNK = 1 << 18
+
+
+class Upstream:
+    """One connection to a real server: bytes out, bytes in."""
+
+    def __init__(self, address: Address) -> None:
+        self._socket = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(address.sockaddr)
+        except OSError as error:
+            self._socket.close()
+            raise EnvironmentFault(
+                f"no answer from the server at {address.sockaddr!r}: {error}; is it running?"
+            ) from error
+        if address.family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel's own time-out: Python's would cost a second system call for every read.
+        limit = struct.pack("@ll", int(HANG_LIMIT_S), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self, wait_s: float | None = None) -> bytes | None:
+        """The next bytes; None if there were none within `wait_s` (None: wait for as long as it takes).
+
+        Raises ConnectionError when the server has closed the connection.
+        """
+        if wait_s is not None and not self.readable(wait_s):
+            return None
+        try:
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            raise EnvironmentFault(f"a server did not answer for {HANG_LIMIT_S:g} s; is it stopped?") from None
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        return data
+
+    def readable(self, wait_s: float) -> bool:
+        return bool(select.select([self._socket], [], [], wait_s)[0])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class RedisUpstream(Upstream):
+    """A connection to the cache that speaks RESP2 or RESP3.
+
+    `id` is the server's own number of it, as in CLIENT LIST.  With `import_source`, the connection neither
+    sees nor causes expiry by real time (Valkey's import mode).
+    """
+
+    def __init__(self, address: Address, protocol: int, *, import_source: bool = True) -> None:
+        super().__init__(address)
+        self.protocol = protocol
+        self._parser = ReplyParser()
+        self._replies: list[Reply] = []
+        if protocol == 3:
+            self.call("HELLO", 3)
+        if import_source:
+            self.call("CLIENT", "IMPORT-SOURCE", "ON")
+        number = self.call("CLIENT", "ID").value
+        assert isinstance(number, int)
+        self.id = number
+
+    def replies(self, wait_s: float | None = None) -> list[Reply]:
+        """Whole replies that have come; waits for bytes as `receive` does, and may return none."""
+        data = self.receive(wait_s)
+        return [] if data is None else self._parser.feed(data)
+
+    def call(self, *args: bytes | str | int) -> Reply:
+        """Send one command and wait for its reply."""
+        return self.call_many([args])[0]
+
+    def call_many(self, commands: list[tuple[bytes | str | int, ...]]) -> list[Reply]:
+        """Send several commands at once and wait for all their replies."""
+        self.send(b"".join(encode_command(*command) for command in commands))
+        found: list[Reply] = []
+        while len(found) < len(commands):
+            found += self.replies()
+        return found
+
+
+class PgUpstream(Upstream):
+    """A session at the database.  `greeting` is all that the server said up to its first ReadyForQuery."""
+
+    def __init__(self, address: Address, parameters: Mapping[str, str]) -> None:
+        super().__init__(address)
+        self._parser = BackendParser()
+        self.pid = 0
+        self.secret = b""
+        self.status = "I"
+        self.greeting: tuple[Message, ...] = ()
+        self._start(parameters)
+
+    def _start(self, parameters: Mapping[str, str]) -> None:
+        self.send(startup(parameters))
+        said: list[Message] = []
+        while not said or said[-1].tag != b"Z":
+            for message in self.messages():
+                said.append(message)
+                if message.tag == b"E":
+                    text = message.payload.decode(errors="replace").replace("\0", " ")
+                    raise EnvironmentFault(f"the database refused a session for {dict(parameters)!r}: {text}")
+                if message.tag == b"K":
+                    self.pid = int.from_bytes(message.payload[:4], "big")
+                    self.secret = message.payload[4:]
+        self.greeting = tuple(said)
+
+    def messages(self, wait_s: float | None = None) -> list[Message]:
+        """Whole messages that have come; waits for bytes as `receive` does, and may return none."""
+        data = self.receive(wait_s)
+        return [] if data is None else self._parser.feed(data)
+
+    def query(self, sql: str) -> CycleResult:
+        """Run `sql` as one simple query and wait for its end.  Raises EnvironmentFault if it fails."""
+        result = self.finish(self.begin(sql))
+        if result.error is not None:
+            raise EnvironmentFault(f"the database refused {sql!r}: {result.error}")
+        return result
+
+    def begin(self, sql: str) -> ReplyTracker:
+        """Send `sql` without waiting; `finish` waits for its end."""
+        raw = query(sql)
+        self.send(raw)
+        return ReplyTracker(Cycle(raw=raw, statements=(), passes=False, ends_with="query"))
+
+    def finish(self, tracker: ReplyTracker) -> CycleResult:
+        done = False
+        while not done:
+            for message in self.messages():
+                done = tracker.feed(message)
+        self.status = tracker.result.status or "I"
+        return tracker.result
+
+
+class RedisPool:
+    """Idle connections to the cache, by protocol version."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._idle: dict[int, list[RedisUpstream]] = {2: [], 3: []}
+
+    def acquire(self, protocol: int) -> RedisUpstream:
+        idle = self._idle[protocol]
+        return idle.pop() if idle else RedisUpstream(self._server.address, protocol)
+
+    def release(self, upstream: RedisUpstream) -> None:
+        """Take back a connection that has no reply outstanding and on which nothing lasting was said."""
+        self._idle[upstream.protocol].append(upstream)
+
+    def clear(self) -> None:
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+
+class PgPool:
+    """Idle sessions at the database, all for the same user and database."""
+
+    def __init__(self, server: Server, parameters: Mapping[str, str]) -> None:
+        self._server = server
+        self.parameters = dict(parameters)
+        self._idle: list[PgUpstream] = []
+        self._returned: list[PgUpstream] = []
+        self._greeting: tuple[Message, ...] = ()
+
+    def greeting(self) -> tuple[Message, ...]:
+        """What the server says to such a session when it starts."""
+        if not self._greeting:
+            self._idle.append(self.acquire())
+            self._greeting = self._idle[-1].greeting
+        return self._greeting
+
+    def acquire(self) -> PgUpstream:
+        return self._idle.pop() if self._idle else PgUpstream(self._server.address, self.parameters)
+
+    def release(self, upstream: PgUpstream) -> None:
+        """Take back an idle session that is outside any transaction; `clean` makes it usable again."""
+        self._returned.append(upstream)
+
+    def clean(self) -> None:
+        """DISCARD ALL on every session that came back, all at the same time."""
+        running = [(upstream, upstream.begin("DISCARD ALL")) for upstream in self._returned]
+        self._returned.clear()
+        for upstream, tracker in running:
+            upstream.finish(tracker)
+            self._idle.append(upstream)
+
+    def clear(self) -> None:
+        while self._idle or self._returned:
+            (self._idle or self._returned).pop().close()
+

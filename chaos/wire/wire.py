@@ -1,0 +1,216 @@
+"""The wire: the network between clients and servers, under control.
+
+Every client has a port of its own for each server, so a connection says whose it is by where it arrives.
+Ports stay the same for as long as the wire lives; links are new in every run.  While a server is down its
+ports are closed, so that clients are refused as they would be.
+
+    client A ──► port A/cache ────► link ──► pool ──► cache
+             ──► port A/database ─► link ──► pool ──► database
+"""
+
+import socket
+from collections.abc import Iterator
+
+from cacheproof.chaos.wire.link import Link, Pending
+from cacheproof.chaos.wire.pglink import DatabaseEnd, PgLink
+from cacheproof.chaos.wire.reactor import Reactor
+from cacheproof.chaos.wire.redislink import CacheEnd, RedisLink
+from cacheproof.chaos.wire.upstream import PgUpstream
+from cacheproof.models.decision import ServerName
+from cacheproof.models.errors import EnvironmentFault
+from cacheproof.chaos.wire.framing import FramingError
+
+__all__ = ["Wire"]
+
+_HOST = "127.0.0.1"
+
+
+class _Port:
+    """A listening port of one client for one server; closed while the server is down."""
+
+    def __init__(self, process: int, server: ServerName) -> None:
+        self.process = process
+        self.server = server
+        self.number = 0
+        self.listener: socket.socket | None = None
+
+    def open(self) -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_HOST, self.number))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            raise EnvironmentFault(
+                f"cannot listen on {_HOST}:{self.number or 'any port'}: {error}; is the port taken?"
+            ) from error
+        listener.setblocking(False)
+        self.number = listener.getsockname()[1]
+        self.listener = listener
+        return listener
+
+
+class Wire:
+    """All ports and links.  One thread uses it: the director's."""
+
+    def __init__(self, reactor: Reactor, cache: CacheEnd, database: DatabaseEnd) -> None:
+        self._reactor = reactor
+        self._ends = {ServerName.CACHE: cache, ServerName.DATABASE: database}
+        self._cache = cache
+        self._database = database
+        self._ports: dict[tuple[int, ServerName], _Port] = {}
+        self._links: dict[int, list[Link]] = {}
+        self._numbers: dict[int, int] = {}
+        self._keys: tuple[str, ...] = ()
+        self._user = "cacheproof"
+        self._name = "records"
+        self.broken: list[str] = []
+        """What clients sent that is not their server's protocol."""
+        self.dropped: list[int] = []
+        """Database sessions that were closed inside a transaction: it is rolled back, soon."""
+        self.abandoned: list[int] = []
+        """Database sessions that were closed while a statement ran: it goes on."""
+
+    # -- ports ---------------------------------------------------------------------------------------------
+
+    def addresses(self, process: int) -> tuple[str, str]:
+        """The URLs of cache and database for one client; the same for as long as the wire lives."""
+        for server in ServerName:
+            if (process, server) not in self._ports:
+                port = _Port(process, server)
+                self._ports[process, server] = port
+                self._listen(port)
+        cache = self._ports[process, ServerName.CACHE].number
+        database = self._ports[process, ServerName.DATABASE].number
+        options = "sslmode=disable&gssencmode=disable"
+        return (
+            f"redis://{_HOST}:{cache}/0",
+            f"postgresql://{self._user}@{_HOST}:{database}/{self._name}?{options}",
+        )
+
+    def _listen(self, port: _Port) -> None:
+        listener = port.open()
+        self._reactor.register(listener, lambda: self._accept(port))
+
+    def refuse(self, server: ServerName) -> None:
+        """Close every port of a server: connections are refused from now on."""
+        for port in self._ports.values():
+            if port.server is server and port.listener is not None:
+                self._reactor.unregister(port.listener.fileno())
+                port.listener.close()
+                port.listener = None
+
+    def admit(self, server: ServerName) -> None:
+        """Open every port of a server again, at the same number."""
+        for port in self._ports.values():
+            if port.server is server and port.listener is None:
+                self._listen(port)
+
+    def _accept(self, port: _Port) -> None:
+        assert port.listener is not None
+        while True:
+            try:
+                client, _ = port.listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            number = self._numbers.get(port.process, 0)
+            self._numbers[port.process] = number + 1
+            link: Link
+            if port.server is ServerName.CACHE:
+                link = RedisLink(client, port.process, number, self._keys, end=self._cache)
+            else:
+                link = PgLink(client, port.process, number, self._keys, end=self._database)
+            self._links.setdefault(port.process, []).append(link)
+            self._reactor.register(link, lambda: self._receive(link))
+
+    # -- links ---------------------------------------------------------------------------------------------
+
+    def begin(self, keys: tuple[str, ...]) -> None:
+        """Start a run that is about these keys."""
+        self._keys = keys
+        self._numbers.clear()
+        for book in (self.broken, self.dropped, self.abandoned):
+            book.clear()
+
+    def _receive(self, link: Link) -> None:
+        try:
+            alive = link.receive()
+        except FramingError as error:
+            self.broken.append(f"client {link.process} sent the {link.server} what is not its protocol: {error}")
+            alive = False
+            link.queue.clear()
+        if not alive:
+            self._close_client(link, reset=False)
+            if not link.queue and link.upstream is not None:
+                self._release(link)
+
+    def _close_client(self, link: Link, *, reset: bool) -> None:
+        if link.connected:
+            self._reactor.unregister(link.fileno())
+            link.drop_client(reset=reset)
+
+    def _release(self, link: Link) -> None:
+        upstream, head = link.upstream, link.head
+        busy = head is not None and head.delivered
+        if not link.release_upstream() and isinstance(upstream, PgUpstream):
+            (self.abandoned if busy else self.dropped).append(upstream.pid)
+
+    def links(self, process: int) -> list[Link]:
+        """The links of one client that are connected or still have something to deliver."""
+        return [link for link in self._links.get(process, ()) if link.connected or link.queue]
+
+    def all_links(self) -> Iterator[Link]:
+        for process in sorted(self._links):
+            yield from self.links(process)
+
+    def pending(self, process: int) -> list[Pending]:
+        """The exchanges of a client that a decision can release, in canonical order."""
+        heads = [link.head for link in self.links(process)]
+        return sorted((head for head in heads if head and not head.delivered), key=lambda head: head.order)
+
+    def waiting(self) -> list[Pending]:
+        """The exchanges that the servers have and have not answered, in order of client."""
+        heads = [link.head for link in self.all_links()]
+        return [head for head in heads if head and head.delivered]
+
+    def reset(self, link: Link) -> None:
+        """Break a link: the client sees a reset, the server an end of the connection."""
+        self._close_client(link, reset=True)
+        self._release(link)
+        link.queue.clear()
+
+    def finish(self, pending: Pending) -> None:
+        """Take an exchange that has been answered or lost off its link, and pass on what came behind it."""
+        link = pending.link
+        link.queue.popleft()
+        link.advance()
+        if not link.connected and not link.queue:
+            self._release(link)
+
+    def overhear(self) -> bool:
+        """Pass on what servers pushed without being asked; True if there was anything."""
+        heard = False
+        for link in self.all_links():
+            data = link.overheard()
+            if data:
+                link.send(data)
+                heard = True
+        return heard
+
+    def end(self) -> None:
+        """Close every link of the run; clean connections go back to their pools."""
+        for link in [link for links in self._links.values() for link in links]:
+            self._close_client(link, reset=False)
+            link.queue.clear()
+            link.release_upstream()
+        self._links.clear()
+        self._database.sessions.clear()
+
+    def close(self) -> None:
+        """Close everything, for good."""
+        self.end()
+        for server in ServerName:
+            self.refuse(server)
+        self._cache.pool.clear()
+        self._database.clear()

@@ -1,0 +1,159 @@
+"""The epilogue of every run, by a fixed rule: heal, drain, quiesce, final reads.
+
+heal      a dead server is started, a worker that is down is started anew
+drain     everything that is pending is delivered, lowest client first; when all that are left sleep, time
+          passes up to the next deadline; until every operation of a client has returned
+quiesce   workers are given what they wait for: until each waits for an event, or has gone once from sleep to
+          sleep without writing anything
+reads     at every probe of the scenario, in virtual seconds after quiescence, every key is read by the
+          lowest client that lives (or, if none does, by the lowest, restarted)
+
+It is recorded, and not part of the schedule: a schedule plus this rule is the whole run.
+"""
+
+from cacheproof.harness.execution import Execution
+from cacheproof.models.decision import Deliver, Invoke, Restart, ServerName, Start
+from cacheproof.models.errors import CacheError
+from cacheproof.models.event import Entered, Phase
+
+__all__ = ["conclude"]
+
+_MOST_EXCHANGES = 2_000
+_MOST_TIMERS = 2_000
+_MOST_WORKER_STARTS = 3
+_READ_ONLY = {"GET", "MGET", "EXISTS", "TTL", "PTTL", "LLEN", "LRANGE", "XLEN", "XRANGE", "XPENDING", "SELECT"}
+
+
+def conclude(execution: Execution) -> None:
+    """Run the epilogue.  Raises CacheError if an operation cannot be brought to an end."""
+    _heal(execution)
+    execution.recorder(Entered, phase=Phase.DRAIN)
+    _drain(execution)
+    execution.recorder(Entered, phase=Phase.QUIESCE)
+    quiet_ns = execution.now_ns
+    _quiesce(execution)
+    execution.record_commits(None)
+    execution.recorder(Entered, phase=Phase.READ)
+    execution.final = True
+    for probe_s in execution.scenario.probes_s:
+        execution.advance_to(quiet_ns + round(probe_s * 1e9))
+        _quiesce(execution)
+        for key in execution.scenario.keys:
+            _read(execution, key)
+    execution.record_commits(None)
+
+
+def _heal(execution: Execution) -> None:
+    execution.recorder(Entered, phase=Phase.HEAL)
+    start = Start(ServerName.CACHE)
+    if execution.is_enabled(start):
+        execution.perform(start)
+    for worker in _workers(execution):
+        if execution.is_down(worker):
+            execution.perform(Restart(worker))
+
+
+def _workers(execution: Execution) -> range:
+    return range(execution.scenario.clients, execution.scenario.processes)
+
+
+def _drain(execution: Execution) -> None:
+    """Bring every operation of a client to its end; workers act only when no client can."""
+    for _ in range(_MOST_EXCHANGES):
+        if not _open(execution):
+            return
+        if _deliver_next(execution, range(execution.scenario.processes)):
+            continue
+        if not _pass_time(execution):
+            raise CacheError(_stuck(execution))
+    raise CacheError(f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue")
+
+
+def _open(execution: Execution) -> list[int]:
+    return [client for client in range(execution.scenario.clients) if execution.operation(client)]
+
+
+def _name_open(execution: Execution) -> str:
+    names = []
+    for client in _open(execution):
+        operation = execution.operation(client)
+        assert operation is not None
+        names.append(f"{operation.f} {operation.key} on {execution.crew.name(client)}")
+    return ", ".join(names)
+
+
+def _stuck(execution: Execution) -> str:
+    stacks = [execution.crew.stacks(item) for item in execution.crew.alive() if item.operation]
+    return (
+        f"{_name_open(execution)} never returns: no exchange is pending, nobody sleeps; it waits for "
+        "something that is not on the wire\n" + "\n".join(stacks)
+    )
+
+
+def _deliver_next(execution: Execution, clients: range) -> bool:
+    """Deliver the first pending exchange of the lowest of these clients.  False if there is none."""
+    for client in clients:
+        if execution.pending(client):
+            execution.perform(Deliver(client))
+            return True
+    return False
+
+
+def _pass_time(execution: Execution) -> bool:
+    """Let time pass up to the next deadline of a sleeper or a blocking command.  False if there is none."""
+    deadline = execution.next_wake_ns()
+    if deadline is None:
+        return False
+    execution.advance_to(max(deadline, execution.now_ns))
+    return True
+
+
+def _quiesce(execution: Execution) -> None:
+    """Let every worker finish what it can: until it waits, or sleeps again without having written."""
+    for worker in _workers(execution):
+        starts = 0
+        for _ in range(_MOST_TIMERS):
+            before = len(execution.recorder.events)
+            while _deliver_next(execution, range(worker, worker + 1)):
+                if len(execution.recorder.events) - before > _MOST_EXCHANGES:
+                    return  # a worker that polls without a pause is never done: it has had its chance
+            if execution.operation(worker) is None and starts < _MOST_WORKER_STARTS:
+                starts += 1
+                execution.perform(Restart(worker) if execution.is_down(worker) else Invoke(worker, "work"))
+                continue
+            wake = execution.wake_ns_of(worker)
+            if wake is None or not _wrote(execution, worker, before):
+                break
+            execution.advance_to(max(wake, execution.now_ns))
+
+
+def _wrote(execution: Execution, worker: int, since: int) -> bool:
+    """Whether the worker did anything but look since the event `since`; its first look counts as doing."""
+    exchanges = [
+        event
+        for event in execution.recorder.events[since:]
+        if getattr(event, "verb", None) is not None and getattr(event, "process", None) == worker
+    ]
+    return any(getattr(event, "verb", "") not in _READ_ONLY for event in exchanges)
+
+
+def _read(execution: Execution, key: str) -> None:
+    reader = _reader(execution)
+    execution.perform(Invoke(reader, "read", key))
+    for _ in range(_MOST_EXCHANGES):
+        if not execution.operation(reader):
+            return
+        everybody = range(execution.scenario.processes)
+        if not _deliver_next(execution, range(reader, reader + 1)) and not _deliver_next(execution, everybody):
+            if not _pass_time(execution):
+                raise CacheError(_stuck(execution))
+    raise CacheError(f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue")
+
+
+def _reader(execution: Execution) -> int:
+    clients = range(execution.scenario.clients)
+    for client in clients:
+        if not execution.is_down(client):
+            return client
+    execution.perform(Restart(0))
+    return 0

@@ -1,0 +1,157 @@
+"""A client process, as the director holds it: its lines, its sleepers, its open operation."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cacheproof.chaos.clock import Sleeper, receive_sleeper
+from cacheproof.chaos.settling import ProcessWatch, unread
+from cacheproof.chaos.wire.reactor import Reactor, Readable
+from cacheproof.harness.client import MAX_PACKET
+from cacheproof.harness.zygote import Zygote
+from cacheproof.models.operation import Value
+
+__all__ = ["ClientProcess", "OpenOperation"]
+
+
+@dataclass(slots=True)
+class OpenOperation:
+    """An operation that has been invoked and has not returned.  `touched` once an exchange was delivered."""
+
+    f: str
+    key: str | None
+    value: Value
+    index: int
+    touched: bool = False
+
+
+@dataclass(slots=True)
+class _Inbox:
+    packets: list[dict[str, Any]] = field(default_factory=list)
+    ended: bool = False
+
+
+class ClientProcess:
+    """One forked client.  `ended` is True when its control line is closed: it has died by itself."""
+
+    def __init__(
+        self, number: int, environment: tuple[str, str, str], seed: int, zygote: Zygote, reactor: Reactor
+    ) -> None:
+        self.number = number
+        self.operation: OpenOperation | None = None
+        self.ready = False
+        self.sleepers: list[Sleeper] = []
+        self._reactor = reactor
+        self._zygote = zygote
+        self._inbox = _Inbox()
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._registrar, registrar = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = zygote.fork(environment, seed, control, registrar)
+        control.close()
+        registrar.close()
+        self._control.setblocking(False)
+        self._registrar.setblocking(False)
+        self._watch = ProcessWatch(self.pid)
+        self._watched: set[int] = set()
+        self._listen(self._control, self._receive)
+        self._listen(self._registrar, self._register)
+
+    # -- what it says --------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        try:
+            packet = self._control.recv(MAX_PACKET)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            packet = b""
+        if packet:
+            self._inbox.packets.append(json.loads(packet))
+        else:
+            self._inbox.ended = True
+            self._forget(self._control.fileno())
+
+    def _register(self) -> None:
+        sleeper = receive_sleeper(self._registrar)
+        if sleeper is None:
+            self._forget(self._registrar.fileno())
+            return
+        self.sleepers.append(sleeper)
+        fd = sleeper.fileno()
+        self._listen(sleeper, lambda: self._hear(sleeper, fd))
+
+    def _hear(self, sleeper: Sleeper, fd: int) -> None:
+        sleeper.receive()
+        if sleeper.closed:
+            self._forget(fd)
+            self.sleepers.remove(sleeper)
+
+    def _listen(self, source: Readable, callback: Callable[[], None]) -> None:
+        self._watched.add(source.fileno())
+        self._reactor.register(source, callback)
+
+    def _forget(self, fd: int) -> None:
+        if fd in self._watched:
+            self._watched.remove(fd)
+            self._reactor.unregister(fd)
+
+    def take_packet(self) -> dict[str, Any] | None:
+        """The next thing that the client has said, if any."""
+        return self._inbox.packets.pop(0) if self._inbox.packets else None
+
+    @property
+    def ended(self) -> bool:
+        return self._inbox.ended and not self._inbox.packets
+
+    # -- what it is told -----------------------------------------------------------------------------------
+
+    def order(self, f: str, args: list[Value]) -> None:
+        try:
+            self._control.send(json.dumps({"f": f, "args": args}).encode())
+        except ConnectionError:
+            self._inbox.ended = True
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """The earliest virtual time at which a sleeping part of it wants to wake."""
+        deadlines = [sleeper.deadline_ns for sleeper in self.sleepers if sleeper.deadline_ns is not None]
+        return min(deadlines, default=None)
+
+    def wake(self, now_ns: int) -> None:
+        """Wake the one sleeping part whose deadline came first, if it has come."""
+        due = [item for item in self.sleepers if item.deadline_ns is not None and item.deadline_ns <= now_ns]
+        if due:
+            min(due, key=lambda item: item.deadline_ns or 0).wake()
+
+    # -- how it is -----------------------------------------------------------------------------------------
+
+    def blocked(self) -> bool:
+        """Every thread sleeps in the kernel, and everything said to it on its own lines has been read."""
+        if not self._watch.blocked():
+            return False
+        lines = [self._control.fileno(), *(sleeper.fileno() for sleeper in self.sleepers)]
+        return not any(unread(line) for line in lines)
+
+    def dump_stacks(self) -> None:
+        """Have it write the stacks of its threads to the log."""
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone and the kernel has closed what it held."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self._zygote.reap(self.pid)
+            self.pid = 0
+        for fd in list(self._watched):
+            self._forget(fd)
+        for sleeper in self.sleepers:
+            sleeper.close()
+        self.sleepers.clear()
+        self._control.close()
+        self._registrar.close()
+        self._watch.close()
+        self._inbox.ended = True

@@ -1,0 +1,154 @@
+"""The world of a run: servers, wire, clock, the zygote, and the director's own lines to both servers.
+
+Made once for a cache under test, reset before every run: the cache emptied, the records put back, every
+connection of a client new.  Only what the harness started itself is ever flushed.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cacheproof.chaos.cacheclock import CacheClock
+from cacheproof.chaos.clock import RunClock
+from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.settling import SocketTable
+from cacheproof.chaos.wire.pglink import DatabaseEnd
+from cacheproof.chaos.wire.reactor import Reactor
+from cacheproof.chaos.wire.redislink import CacheEnd
+from cacheproof.chaos.wire.upstream import PgUpstream, RedisPool, RedisUpstream, Upstream
+from cacheproof.chaos.wire.wire import Wire
+from cacheproof.harness.environment import Environment
+from cacheproof.harness.records import RecordsTable
+from cacheproof.harness.zygote import Zygote
+from cacheproof.models.decision import ServerName
+from cacheproof.models.schedule import Scenario
+
+__all__ = ["World"]
+
+_SESSION = {"user": "cacheproof", "database": "records"}
+
+
+class World:
+    """Everything that outlives a run.  One thread uses it."""
+
+    def __init__(self, make_cache: Callable[[Environment], Any], servers: EmbeddedServers) -> None:
+        self.servers = servers
+        self.clock = RunClock.create()
+        self.reactor = Reactor()
+        self.sockets = SocketTable()
+        self.log = Path(servers.folder) / f"clients-{os.urandom(4).hex()}.log"
+        self.zygote = Zygote(make_cache, self.clock, self.log)
+        self.cache_clock = CacheClock(self.clock)
+        self._cache_end = CacheEnd(RedisPool(servers.cache), self.cache_clock)
+        self._database_end = DatabaseEnd(servers.database)
+        self.wire = Wire(self.reactor, self._cache_end, self._database_end)
+        self.records = RecordsTable(PgUpstream(servers.database.address, _SESSION))
+        self.watcher = PgUpstream(servers.database.address, _SESSION)
+        self._admin: RedisUpstream | None = None
+
+    def reset(self, scenario: Scenario) -> None:
+        """Put everything back to the start of a run of `scenario`."""
+        self.wire.end()
+        self.clock.set_ns(0)
+        self._database_end.clean()
+        self.records.reset(scenario.initial_values())
+        if not self.servers.cache.running:
+            self.servers.cache.start()
+            self.wire.admit(ServerName.CACHE)
+            self._forget_admin()
+        admin = self._admin_line()
+        admin.call_many([("FLUSHALL",), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
+        self.cache_clock.begin(admin)
+        self.wire.begin(scenario.keys)
+
+    def _admin_line(self) -> RedisUpstream:
+        if self._admin is None:
+            self._admin = RedisUpstream(self.servers.cache.address, 2, import_source=False)
+            self._admin.call("CONFIG", "SET", "import-mode", "yes")
+            self._admin.call("CLIENT", "IMPORT-SOURCE", "ON")
+        return self._admin
+
+    def _forget_admin(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+    def kill_cache(self) -> None:
+        """SIGKILL the cache: its ports refuse, nothing of it survives."""
+        self.servers.cache.kill()
+        self._forget_admin()
+        self._cache_end.pool.clear()
+        self.wire.refuse(ServerName.CACHE)
+
+    def start_cache(self) -> None:
+        """Start the cache again, empty, at the same addresses."""
+        self.servers.cache.start()
+        self.cache_clock.begin(self._admin_line())
+        self.wire.admit(ServerName.CACHE)
+
+    def cache_is_up(self) -> bool:
+        return self._admin is not None
+
+    # -- what only the servers know ------------------------------------------------------------------------
+
+    @staticmethod
+    def session_pid(upstream: Upstream) -> int:
+        assert isinstance(upstream, PgUpstream)
+        return upstream.pid
+
+    @staticmethod
+    def in_transaction(upstream: Upstream) -> bool:
+        return isinstance(upstream, PgUpstream) and upstream.status != "I"
+
+    def blocked_by_lock(self, pid: int) -> bool:
+        """Whether a session waits for a lock that another one holds."""
+        return self.watcher.query(f"select cardinality(pg_blocking_pids({pid})) > 0").rows[0][0] is True
+
+    def terminate(self, pid: int) -> None:
+        self.watcher.query(f"select pg_terminate_backend({pid})")
+
+    def wait_gone(self, pids: list[int]) -> None:
+        """Return when the database has ended these sessions, with their transactions and locks."""
+        while pids:
+            pids = self._alive(pids)
+
+    def _alive(self, pids: list[int]) -> list[int]:
+        wanted = ", ".join(str(pid) for pid in pids)
+        rows = self.watcher.query(f"select pid from pg_stat_activity where pid in ({wanted})").rows
+        return [int(str(row[0])) for row in rows]
+
+    def still_waiting(self, pids: list[int]) -> list[int]:
+        """Those of these sessions that wait for a lock, once none of them runs any more."""
+        while running := [pid for pid in self._alive(pids) if not self.blocked_by_lock(pid)]:
+            pids = [pid for pid in pids if pid in running or self.blocked_by_lock(pid)]
+        return self._alive(pids) if pids else []
+
+    def take_output(self) -> str:
+        """What clients have printed since the last call (at most 64 KiB of it)."""
+        try:
+            with open(self.log, "r+b") as file:
+                text = file.read(1 << 16)
+                file.truncate(0)
+        except FileNotFoundError:
+            return ""
+        return text.decode(errors="replace")
+
+    def close(self) -> None:
+        self.zygote.close()
+        self.wire.close()
+        self._forget_admin()
+        self.records.close()
+        self.watcher.close()
+        self.sockets.close()
+        self.reactor.close()
+        self.clock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

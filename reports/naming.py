@@ -1,0 +1,23 @@
+"""The names of anomalies: what the catalogue calls a slug, and sensible words for one that it does not know."""
+
+from cacheproof.models.anomalies import ANOMALIES
+from cacheproof.reports.words import plain
+
+__all__ = ["anomaly_fixes", "anomaly_title", "is_catalogued"]
+
+
+def anomaly_title(slug: str) -> str:
+    """The title of the anomaly; for an unknown one the slug in words."""
+    known = ANOMALIES.get(slug)
+    return plain(known.title if known else slug.replace("-", " "))
+
+
+def anomaly_fixes(slug: str) -> tuple[str, ...]:
+    """What is known to prevent it, in short; empty for an unknown anomaly."""
+    known = ANOMALIES.get(slug)
+    return tuple(plain(fix) for fix in known.fixes) if known else ()
+
+
+def is_catalogued(slug: str) -> bool:
+    """True if `cacheproof explain` knows the anomaly."""
+    return slug in ANOMALIES

@@ -1,0 +1,191 @@
+"""Plain words for the small things of a history: values, clients, calls, outcomes, faults, phases.
+
+Rules, kept by every renderer that uses this module:
+
+1. Nothing that a cache stores can change the layout: control, format and unassigned characters are shown as
+   escapes (`\\x1b`), and width is measured in terminal cells, never in characters.
+2. Wide text is shortened with "…" rather than broken; only sentences are wrapped.
+3. Every function is total: an unknown fault or a value of an unexpected type gets generic words.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len, chop_cells
+
+from cacheproof.models.decision import InFlight
+from cacheproof.models.event import Faulted, Invoked, Phase, Returned
+from cacheproof.models.history import History
+from cacheproof.models.operation import Outcome
+
+__all__ = [
+    "PHASE_NOTES",
+    "Names",
+    "call_words",
+    "counted",
+    "fault_words",
+    "listing",
+    "names_of",
+    "outcome_words",
+    "plain",
+    "seconds_words",
+    "shorten",
+    "show",
+    "wrap",
+]
+
+VALUE_CELLS = 32
+"""A value in a sentence or a lane is cut at this width: enough to recognise it."""
+
+ERROR_CELLS = 60
+
+PHASE_NOTES: Mapping[Phase, str] = {
+    Phase.HEAL: "what was broken is mended",
+    Phase.DRAIN: "what is open goes on to its end",
+    Phase.QUIESCE: "workers finish what is left to do",
+    Phase.READ: "everything is quiet now",
+}
+
+_ESCAPED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the processes of a run are called: clients by letter, workers by number."""
+
+    workers: tuple[int, ...] = ()
+
+    def client(self, process: int) -> str:
+        """ "A" for process 0, "client 27" beyond the alphabet, "worker 1" for the first worker."""
+        if process in self.workers:
+            return f"worker {self.workers.index(process) + 1}"
+        return chr(ord("A") + process) if 0 <= process < 26 else f"client {process}"
+
+    def lane(self, process: int) -> str:
+        """The title of its lane: "client A", "worker 1"."""
+        name = self.client(process)
+        return f"client {name}" if len(name) == 1 else name
+
+
+def names_of(history: History) -> Names:
+    return Names(workers=history.workers)
+
+
+def plain(text: object) -> str:
+    """`text` with every character that could disturb a terminal written as an escape."""
+    return "".join(_escape(char) if _disturbs(char) else char for char in str(text))
+
+
+def _disturbs(char: str) -> bool:
+    # Variation selectors change the width of the character before them, and not on every terminal.
+    return unicodedata.category(char) in _ESCAPED or ord(char) in _VARIATION_SELECTORS
+
+
+def _escape(char: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    code = ord(char)
+    return named.get(char) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    )
+
+
+def shorten(text: str, cells: int) -> str:
+    """The longest beginning of `text` that fits in `cells` terminal cells, with "…" if something is missing."""
+    if cell_len(text) <= cells:
+        return text
+    if cells < 1:
+        return ""
+    kept = text[
+        :cells
+    ]  # no character is narrower than a cell, save combining ones: good enough to start from
+    while kept and cell_len(kept) > cells - 1:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
+
+
+def show(value: Any, cells: int = VALUE_CELLS) -> str:
+    """A value in words: strings as they are, what is no scalar as JSON, None as "no record"."""
+    if value is None:
+        return "no record"
+    if isinstance(value, str):
+        bare = value and value == value.strip()
+        return shorten(plain(value if bare else repr(value)), cells)
+    return shorten(plain(json.dumps(value, ensure_ascii=False, default=str)), cells)
+
+
+def seconds_words(seconds: object) -> str:
+    """ "300 s", "0.05 s"; a thing that is no number as it is."""
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+        return f"{seconds:,.0f} s" if seconds == round_or_none(seconds) else f"{seconds:,.3g} s"
+    return plain(seconds)
+
+
+def round_or_none(number: float) -> int | None:
+    """The nearest whole number; None for infinities and NaN, which have none."""
+    return round(number) if abs(number) < float("inf") else None
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 schedule", "2,000 schedules"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(items: Iterable[str]) -> str:
+    """ "A", "A and B", "A, B and C"."""
+    *head, last = list(items) or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def wrap(text: str, width: int) -> Iterator[str]:
+    """`text` in lines of at most `width` cells, broken at blanks; a longer word is broken inside."""
+    line = ""
+    for word in text.split():
+        if line and cell_len(f"{line} {word}") > width:
+            yield line
+            line = ""
+        line = f"{line} {word}" if line else word
+        if cell_len(line) > width:
+            *full, line = chop_cells(line, max(width, 2))
+            yield from full
+    if line:
+        yield line
+
+
+def call_words(event: Invoked) -> str:
+    """ "read user:1", "write user:1 := v2", "work"."""
+    name = " ".join([plain(event.f), *([plain(event.key)] if event.key is not None else [])])
+    return name if event.value is None else f"{name} := {show(event.value)}"
+
+
+def outcome_words(event: Returned, call: Invoked | None = None) -> str:
+    """ "ok v1", "ok", "ok: no record", "failed: …", "outcome unknown: …"."""
+    if event.outcome is Outcome.OK:
+        if event.value is not None:
+            return f"ok {show(event.value)}"
+        return "ok: no record" if call is not None and call.f == "read" else "ok"
+    name = "failed" if event.outcome is Outcome.FAIL else "outcome unknown"
+    return f"{name}: {shorten(plain(event.error), ERROR_CELLS)}" if event.error else name
+
+
+def fault_words(event: Faulted) -> str:
+    """What happened, seen from the lane that it happened in: "✕ crashes", "⏱ 300 s pass"."""
+    match event.fault:
+        case "crash":
+            runs = event.detail == InFlight.RUNS.value
+            return "✕ crashes; its statement still runs" if runs else "✕ crashes"
+        case "restart":
+            return "↻ starts anew"
+        case "kill":
+            return "✕ is killed"
+        case "start":
+            return "↻ starts, empty" if event.server == "cache" else "↻ starts"
+        case "expire":
+            return f"⏱ {plain(event.detail)} expires"
+        case "advance":
+            return f"⏱ {seconds_words(event.detail)} pass"
+    detail = "" if event.detail is None else f" {show(event.detail)}"
+    return f"✕ {plain(event.fault)}{detail}"

@@ -1,0 +1,75 @@
+"""What the tests of the patterns share: real servers, an empty cache, and two records with the value v1.
+
+No test waits for a moment to come: a worker is stopped by a change that it cannot read, which it meets after
+everything that was queued before.
+"""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.postgres import DATABASE, USER
+
+
+class World(SimpleNamespace):
+    """Addresses as a cache gets them, and a look at both servers past every cache."""
+
+    redis_url: str
+    database_url: str
+    client: str
+    redis: redis.Redis
+    db: psycopg.Connection
+
+    def cached(self, key: str) -> Any:
+        return self.redis.get(key)
+
+    def stored(self, key: str) -> Any:
+        row = self.db.execute("select value from records where key = %s", (key,)).fetchone()
+        return row and row[0]
+
+    def store(self, key: str, value: str) -> None:
+        """Change a record behind the back of the cache, so that a hit shows."""
+        self.db.execute("update records set value = %s where key = %s", (value, key))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[SimpleNamespace]:
+    with EmbeddedServers() as running:
+        folder, _, port = str(running.database.address).rpartition("/.s.PGSQL.")
+        yield SimpleNamespace(
+            redis_url=f"unix://{running.cache.address}",
+            database_url=f"postgresql://{USER}@/{DATABASE}?host={folder}&port={port}",
+        )
+
+
+@pytest.fixture
+def env(servers: SimpleNamespace) -> Iterator[World]:
+    with (
+        redis.Redis.from_url(servers.redis_url, decode_responses=True) as cache,
+        psycopg.connect(servers.database_url, autocommit=True) as db,
+    ):
+        cache.flushall()
+        db.execute("drop table if exists records")
+        db.execute("create table records (key text primary key, value text, version bigint)")
+        db.execute("insert into records values ('user:1', 'v1', 0), ('user:2', 'v1', 0)")
+        yield World(**vars(servers), client="A", redis=cache, db=db)
+
+
+@pytest.fixture
+def opened(env: World) -> Iterator[Callable[..., Any]]:
+    """Makes instances of a cache, as clients would, and closes their connections after the test."""
+    made: list[Any] = []
+
+    def make(kind: Callable[..., Any], **options: Any) -> Any:
+        made.append(kind(env, **options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.db.close()
+        getattr(cache, "records", cache).redis.close()
