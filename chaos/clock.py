@@ -42,6 +42,7 @@ for a while.  Not more, so that a float still resolves a hundredth of a nanoseco
 """
 
 _INT64 = struct.Struct("<q")
+_FD = struct.Struct("i")
 _NAME_BYTES = 64
 _CLOCK_BYTES = mmap.PAGESIZE
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -259,9 +260,11 @@ def receive_sleeper(registrar: socket.socket) -> Sleeper | None:
     Never blocks, whatever the mode of `registrar`, an AF_UNIX SOCK_SEQPACKET socket.
     """
     try:
-        name, fds, _, _ = socket.recv_fds(registrar, _NAME_BYTES, 1, _RECEIVE_FLAGS)
+        # Not socket.recv_fds, which drops the flags that it is given.
+        name, ancillary, _, _ = registrar.recvmsg(_NAME_BYTES, socket.CMSG_SPACE(_FD.size), _RECEIVE_FLAGS)
     except (BlockingIOError, ConnectionResetError):
         return None
-    if not fds:
-        return None
-    return Sleeper(socket.socket(fileno=fds[0]), name.decode(errors="replace"))
+    for _level, _kind, data in ancillary:
+        (fd,) = _FD.unpack(data)
+        return Sleeper(socket.socket(fileno=fd), name.decode(errors="replace"))
+    return None

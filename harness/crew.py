@@ -41,10 +41,22 @@ class Crew:
         starts = self._starts.get(client, 0)
         self._starts[client] = starts + 1
         seed = (self._scenario.seed * 1009 + client) * 1009 + starts
-        environment = (*self._world.wire.addresses(client), self.name(client))
-        process = ClientProcess(client, environment, seed, self._world.zygote, self._world.reactor)
+        process = self._world.take_idle(self.name(client)) if starts == 0 else None
+        if process is None or not self._begin(process, seed):
+            environment = (*self._world.wire.addresses(client), self.name(client))
+            process = ClientProcess(client, environment, self._world.zygote, self._world.reactor)
+            self._begin(process, seed)
         self._processes[client] = process
         return process
+
+    def _begin(self, process: ClientProcess, seed: int) -> bool:
+        """Begin the run in a process.  False, and the process is gone, if it cannot serve another run."""
+        process.begin(seed)
+        self.settle(process)
+        if process.is_tired():
+            process.kill()
+            return False
+        return True
 
     def bury(self, process: ClientProcess) -> None:
         """Kill a client and take it out of the run until it is restarted."""
@@ -53,9 +65,12 @@ class Crew:
         self.down.add(process.number)
 
     def dismiss(self) -> None:
-        """Kill every client: the run is over."""
+        """The run is over: kill every client, but keep those that wait idly, if processes may be kept."""
         for process in self.alive():
-            process.kill()
+            if process.operation is None and process.ready and not self._scenario.is_worker(process.number):
+                self._world.keep_idle(self.name(process.number), process)
+            else:
+                process.kill()
         self._processes.clear()
 
     def settle(self, process: ClientProcess) -> None:

@@ -6,7 +6,7 @@ drain     everything that is pending is delivered, lowest client first; when all
 quiesce   workers are given what they wait for: until each waits for an event, or has gone once from sleep to
           sleep without writing anything
 reads     at every probe of the scenario, in virtual seconds after quiescence, every key is read by the
-          lowest client that lives (or, if none does, by the lowest, restarted)
+          lowest client that lives and has lost no connection (if none has, the lowest is restarted)
 
 It is recorded, and not part of the schedule: a schedule plus this rule is the whole run.
 """
@@ -119,7 +119,7 @@ def _quiesce(execution: Execution) -> None:
                     return  # a worker that polls without a pause is never done: it has had its chance
             if execution.operation(worker) is None and starts < _MOST_WORKER_STARTS:
                 starts += 1
-                execution.perform(Restart(worker) if execution.is_down(worker) else Invoke(worker, "work"))
+                execution.replace(worker)
                 continue
             wake = execution.wake_ns_of(worker)
             if wake is None or not _wrote(execution, worker, before):
@@ -144,16 +144,15 @@ def _read(execution: Execution, key: str) -> None:
         if not execution.operation(reader):
             return
         everybody = range(execution.scenario.processes)
-        if not _deliver_next(execution, range(reader, reader + 1)) and not _deliver_next(execution, everybody):
-            if not _pass_time(execution):
-                raise CacheError(_stuck(execution))
+        acted = _deliver_next(execution, range(reader, reader + 1)) or _deliver_next(execution, everybody)
+        if not acted and not _pass_time(execution):
+            raise CacheError(_stuck(execution))
     raise CacheError(f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue")
 
 
 def _reader(execution: Execution) -> int:
-    clients = range(execution.scenario.clients)
-    for client in clients:
-        if not execution.is_down(client):
+    for client in range(execution.scenario.clients):
+        if not execution.is_down(client) and client not in execution.wounded:
             return client
-    execution.perform(Restart(0))
+    execution.replace(0)
     return 0

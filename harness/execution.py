@@ -11,8 +11,9 @@ Rule 4  The fixed epilogue (epilogue.py) is made of the same steps; it is record
 """
 
 import time
+from collections.abc import Callable
 
-from cacheproof.chaos.wire.link import Answer, Pending
+from cacheproof.chaos.wire.link import Answer, Link, Pending
 from cacheproof.chaos.wire.redislink import RedisLink
 from cacheproof.chaos.wire.upstream import HANG_LIMIT_S, RedisUpstream
 from cacheproof.harness.crew import Crew
@@ -35,7 +36,7 @@ from cacheproof.models.decision import (
     Start,
 )
 from cacheproof.models.errors import CacheError, EnvironmentFault, ReplayMismatch
-from cacheproof.models.event import Committed, Exchanged, Faulted, Invoked, Returned
+from cacheproof.models.event import Committed, Event, Exchanged, Faulted, Invoked, Returned
 from cacheproof.models.operation import Outcome, Value
 from cacheproof.models.schedule import Scenario, Schedule
 
@@ -51,16 +52,21 @@ class Execution:
     """A run in progress.
 
     `taken` are the decisions so far; `recorder` holds the events.  `final` is set while the epilogue reads.
+    `wounded` are the clients that have lost a connection: many a cache does not open it again.
     """
 
-    def __init__(self, world: World, scenario: Scenario) -> None:
+    def __init__(
+        self, world: World, scenario: Scenario, observer: Callable[[Event], None] | None = None
+    ) -> None:
         world.reset(scenario)
         self.world = world
         self.scenario = scenario
         self.recorder = Recorder(scenario, world.clock)
+        self.recorder.observer = observer
         self.crew = Crew(world, scenario)
         self.taken: list[Decision] = []
         self.final = False
+        self.wounded: set[int] = set()
         self._values = len(scenario.keys)
         self._versions: dict[str, int] = {}
         self._fates: dict[int, Fate] = {}
@@ -157,7 +163,7 @@ class Execution:
             final=self.final,
         )
         process.operation = OpenOperation(decision.f, decision.key, value, call.index)
-        args = [item for item in (decision.key, value) if item is not None]
+        args: list[Value] = [item for item in (decision.key, value) if item is not None]
         process.order(decision.f, args)
         self._settle(process)
 
@@ -219,7 +225,7 @@ class Execution:
         process = self.crew.get(link.process)
         if fate is Fate.REQUEST_LOST:
             self._record(pending, None, fate)
-            self.world.wire.reset(link)
+            self._break(link)
             if process:
                 self._settle(process)
             return
@@ -244,9 +250,13 @@ class Execution:
     def _broken(self, pending: Pending, fate: Fate, error: ConnectionError) -> None:
         """The server closed the connection instead of answering."""
         self._record(pending, {"error": str(error)}, fate)
-        self.world.wire.reset(pending.link)
+        self._break(pending.link)
         if process := self.crew.get(pending.link.process):
             self._settle(process)
+
+    def _break(self, link: Link) -> None:
+        self.wounded.add(link.process)
+        self.world.wire.reset(link)
 
     def _await(self, pending: Pending) -> Answer | None:
         """The answer to a transmitted exchange; None if the server keeps it waiting for somebody else."""
@@ -278,7 +288,7 @@ class Execution:
         if pending.may_write:
             self.record_commits(link.process)
         if fate is Fate.REPLY_LOST:
-            self.world.wire.reset(link)
+            self._break(link)
         else:
             link.send(answer.raw)
             self.world.wire.finish(pending)
@@ -343,11 +353,7 @@ class Execution:
         server: ServerName | None = None,
         detail: str | float | None = None,
     ) -> None:
-        overlapped = tuple(
-            item.number for item in self.crew.alive() if item.operation and item.number < self.scenario.clients
-        )
-        if process is not None and self.operation(process):
-            overlapped = tuple(sorted({*overlapped, process}))
+        overlapped = tuple(item.number for item in self.crew.alive() if item.operation)
         self.recorder(Faulted, fault=fault, process=process, server=server, detail=detail, overlapped=overlapped)
 
     def _crash(self, decision: Crash) -> None:
@@ -398,9 +404,16 @@ class Execution:
             self._zombies = self.world.still_waiting(self._zombies)
             self.record_commits(None)
 
+    def replace(self, client: int) -> None:
+        """End a client that no longer works and start it anew, as whoever runs it would."""
+        if process := self.crew.get(client):
+            self._bury(process, InFlight.CANCELLED)
+        self._restart(client)
+
     def _restart(self, client: int) -> None:
         self._fault("restart", process=client)
         self.crew.down.discard(client)
+        self.wounded.discard(client)
         self._start(client)
         if self.scenario.is_worker(client) and self.crew.get(client) is not None:
             self._invoke(Invoke(client, "work"))

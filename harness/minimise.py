@@ -18,7 +18,8 @@ Rule 4: no candidate is run twice, and spellings of one candidate count as one.
 Phases, repeated until nothing changes: whole operations (the largest chunks first, as in Zeller and
 Hildebrandt's ddmin, 2002), faults, re-interleavings with the fewest preemptions first (in the spirit of
 Musuvathi and Qadeer's iterative context bounding, 2007), plainer operations, single decisions, and at last
-the re-interleavings of a few operations alone, which finds what one removal at a time cannot.
+the re-interleavings of a few operations alone, which finds what one removal at a time cannot.  What a phase
+after the second one wins sends the search back to the first.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,9 +55,10 @@ _World = (Kill, Start, Expire, Advance)
 _SPARE = 24
 """Deliveries with which an operation surely ends (skipped where there is nothing to deliver).
 
-An operation that needs more, or never ends, is left to the epilogue from there on."""
+An operation that needs more, or never ends, is left to later decisions and the epilogue from there on.
+"""
 
-_ORDERS = 60
+_ORDERS = 40
 """How many re-interleavings are tried at a time."""
 
 _FEW = 5
@@ -93,13 +95,12 @@ def minimise(
     (or `decisions` itself, if none did).
     """
     search = _Search(decisions, attempt, budget, progress)
-    minimal = False
     try:
-        if search.begin():
+        minimal = search.begin()
+        if minimal:
             search.run()
-            minimal = True
     except _BudgetSpent:
-        pass  # the best so far is the result
+        minimal = False  # the best so far is the result
     return Minimised(search.current, search.replays, minimal)
 
 
@@ -127,25 +128,30 @@ class _Operation:
 
 def _operations(decisions: _Schedule) -> list[_Operation]:
     """Split a schedule into operations, in order of their first step."""
-    done: list[_Operation] = []
-    last: dict[int, int] = {}
-    cut: set[int] = set()
+    steps: list[list[int]] = []
+    faults: list[list[int]] = []
+    going_on: dict[int, int] = {}
+    latest: dict[int, int] = {}
     for index, decision in enumerate(decisions):
-        if not isinstance(decision, _Owned):
-            continue
-        client = decision.client
-        at = last.get(client)
         if isinstance(decision, Crash | Restart):
-            cut.add(client)
-            if at is not None:
-                done[at] = replace(done[at], faults=(*done[at].faults, index), ends=False)
-        elif at is None or isinstance(decision, Invoke) or client in cut:
-            last[client] = len(done)
-            cut.discard(client)
-            done.append(_Operation(client, (index,), (), isinstance(decision, Invoke)))
-        else:
-            done[at] = replace(done[at], steps=(*done[at].steps, index))
-    return done
+            going_on.pop(decision.client, None)
+            if decision.client in latest:
+                faults[latest[decision.client]].append(index)
+        elif isinstance(decision, Invoke) or (
+            isinstance(decision, Deliver) and decision.client not in going_on
+        ):
+            going_on[decision.client] = latest[decision.client] = len(steps)
+            steps.append([index])
+            faults.append([])
+        elif isinstance(decision, Deliver):
+            steps[going_on[decision.client]].append(index)
+    return [_operation(decisions, *indices) for indices in zip(steps, faults, strict=True)]
+
+
+def _operation(decisions: _Schedule, steps: list[int], faults: list[int]) -> _Operation:
+    first = decisions[steps[0]]
+    assert isinstance(first, Invoke | Deliver)
+    return _Operation(first.client, tuple(steps), tuple(faults), isinstance(first, Invoke) and not faults)
 
 
 def _is_plain(decision: Decision) -> bool:
@@ -187,6 +193,15 @@ def _is_fault(decision: Decision) -> bool:
 def _without(decisions: _Schedule, indices: Iterable[int]) -> _Schedule:
     gone = set(indices)
     return tuple(decision for index, decision in enumerate(decisions) if index not in gone)
+
+
+def _gathered(decisions: _Schedule, indices: Sequence[int], at: int) -> _Schedule:
+    """These decisions, one after the other, moved to before what was at index `at`."""
+    moved = tuple(decisions[index] for index in indices)
+    gone = set(indices)
+    before = tuple(decisions[index] for index in range(at) if index not in gone)
+    after = tuple(decisions[index] for index in range(at, len(decisions)) if index not in gone)
+    return before + moved + after
 
 
 def _changed(decisions: _Schedule, index: int, decision: Decision) -> _Schedule:
@@ -237,8 +252,7 @@ def _count_odd(decisions: _Schedule, operations: list[_Operation]) -> int:
 
 
 def _plainer_forms(decision: Decision) -> Iterator[Decision]:
-    """The first exchange instead of another; a request lost instead of a reply, which is lost with an effect;
-    a statement that ends with its client."""
+    """The first exchange, a request lost (a lost reply has an effect), a statement that ends with its client."""
     match decision:
         case Deliver(pick=pick) if pick > 0:
             yield replace(decision, pick=0)
@@ -281,6 +295,7 @@ def _clients(decisions: _Schedule, operations: list[_Operation]) -> tuple[int, .
 
 _PLAIN_FIRST = ("read", "write")
 
+# What must be small comes first, what reads well after it, and at last what makes the result unique.
 _RANK: tuple[Callable[[_Schedule, list[_Operation]], object], ...] = (
     lambda decisions, operations: len(operations),
     _count_faults,
@@ -316,8 +331,10 @@ def _appearance(decisions: _Schedule) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What stays together when interleavings are enumerated: a decision of a client, and the faults of the
-    world right after it.  `yields` is True if another client may follow at no cost: the operation is over."""
+    """A decision of a client and the faults of the world right after it, which stay together.
+
+    `yields` is True if another client may follow at no cost: the operation is over.
+    """
 
     decisions: tuple[Decision, ...]
     yields: bool
@@ -382,6 +399,8 @@ class _Search:
     known: dict[_Schedule, _Schedule | None] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
     """By name, how many deliveries an operation was seen to take at most."""
+    clients: set[int] = field(default_factory=set)
+    """Whoever was seen to invoke operations."""
 
     def begin(self) -> bool:
         """Show the finding once, with every operation run to its end if possible.  False if it is not shown."""
@@ -424,7 +443,6 @@ class _Search:
         position = 0
         while position < len(phases):
             changed = phases[position]()
-            # A late phase that helped makes the early, cheap ones worth another look.
             position = 0 if changed and position >= 2 else position + 1
 
     def replay(self, candidate: _Schedule) -> _Schedule | None:
@@ -450,6 +468,7 @@ class _Search:
         for operation in _operations(executed):
             call = executed[operation.steps[0]]
             if isinstance(call, Invoke):
+                self.clients.add(call.client)
                 seen = self.longest.get(call.f, 0)
                 self.longest[call.f] = max(seen, len(operation.steps) - 1)
 
@@ -541,11 +560,22 @@ class _Search:
     # Phase 3: interleavings
 
     def reorder(self) -> bool:
-        """The first re-interleaving, fewest preemptions first, that shows the finding."""
+        """Join what one operation does apart; then the first of all re-interleavings that shows the finding."""
+        changed = self.first_of(self.joined_runs)
         current = self.current
         most = _count_preemptions(current, _operations(current))
         smaller = (order for order in _orders(current, most) if _rank(order) < _rank(current))
-        return self.improves_any(islice(smaller, _ORDERS))
+        return self.improves_any(islice(smaller, _ORDERS)) or changed
+
+    def joined_runs(self) -> Iterator[_Schedule]:
+        """Where an operation is preempted: what it does later moved up, or what it did so far moved down."""
+        for operation in _operations(self.current):
+            for before, after in pairwise(operation.steps):
+                if any(isinstance(other, _Owned) for other in self.current[before + 1 : after]):
+                    early = [index for index in operation.steps if index <= before]
+                    late = [index for index in operation.steps if index >= after]
+                    yield _gathered(self.current, late, before + 1)
+                    yield _gathered(self.current, early, after)
 
     # Phase 4: plainer operations and faults
 
@@ -645,7 +675,7 @@ class _Search:
         operations = _operations(self.current)
         if len(operations) < 2:
             return False
-        return self.improves_any(islice(self.alone(operations), 2 * _ORDERS))
+        return self.improves_any(islice(self.alone(operations), _ORDERS))
 
     def alone(self, operations: list[_Operation]) -> Iterator[_Schedule]:
         """Of few operations every subset, of many one or two of each kind; the fewest first."""
@@ -656,10 +686,23 @@ class _Search:
         for size in range(1, len(pool) + 1 if few else 3):
             for chosen in combinations(pool, size):
                 others = [i for item in invoked if item not in chosen for i in item.indices]
+                apart = self.spread(chosen)
                 for shorter in self.shortened(unbidden):
-                    alone = _without(self.current, [*others, *shorter])
+                    alone = _without(apart, [*others, *shorter])
                     if _rank(alone) < _rank(self.current):
                         yield from _orders(self.stretched(alone), 1)
+
+    def spread(self, chosen: Sequence[_Operation]) -> _Schedule:
+        """The schedule with the chosen operations on clients of their own, so that they can interleave."""
+        decisions = list(self.current)
+        free = sorted(self.clients - {item.client for item in chosen})
+        taken: set[int] = set()
+        for item in chosen:
+            client = free.pop(0) if item.client in taken and free else item.client
+            taken.add(client)
+            for index in item.indices:
+                decisions[index] = _moved(decisions[index], {item.client: client})
+        return tuple(decisions)
 
     def call(self, operation: _Operation) -> Invoke | None:
         first = self.current[operation.steps[0]]
@@ -694,10 +737,12 @@ class _Search:
         return tuple(d for i, decision in enumerate(decisions) for d in (decision, *extra.get(i, ())))
 
 
+def _moved(decision: Decision, numbers: dict[int, int]) -> Decision:
+    """The decision for another client, where `numbers` has one for it."""
+    if isinstance(decision, _Owned) and decision.client in numbers:
+        return replace(decision, client=numbers[decision.client])
+    return decision
+
+
 def _renumber(decisions: _Schedule, numbers: dict[int, int]) -> _Schedule:
-    return tuple(
-        replace(decision, client=numbers.get(decision.client, decision.client))
-        if isinstance(decision, _Owned)
-        else decision
-        for decision in decisions
-    )
+    return tuple(_moved(decision, numbers) for decision in decisions)

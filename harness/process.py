@@ -39,7 +39,7 @@ class ClientProcess:
     """One forked client.  `ended` is True when its control line is closed: it has died by itself."""
 
     def __init__(
-        self, number: int, environment: tuple[str, str, str], seed: int, zygote: Zygote, reactor: Reactor
+        self, number: int, environment: tuple[str, str, str], zygote: Zygote, reactor: Reactor
     ) -> None:
         self.number = number
         self.operation: OpenOperation | None = None
@@ -50,7 +50,7 @@ class ClientProcess:
         self._inbox = _Inbox()
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._registrar, registrar = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = zygote.fork(environment, seed, control, registrar)
+        self.pid = zygote.fork(environment, control, registrar)
         control.close()
         registrar.close()
         self._control.setblocking(False)
@@ -103,15 +103,27 @@ class ClientProcess:
         """The next thing that the client has said, if any."""
         return self._inbox.packets.pop(0) if self._inbox.packets else None
 
+    def is_tired(self) -> bool:
+        """True if it has said that something of an earlier run is left in it."""
+        return self.ended or any("tired" in packet for packet in self._inbox.packets)
+
     @property
     def ended(self) -> bool:
         return self._inbox.ended and not self._inbox.packets
 
     # -- what it is told -----------------------------------------------------------------------------------
 
+    def begin(self, seed: int) -> None:
+        """Begin a run: construct the cache, with chance from `seed`."""
+        self.ready = False
+        self._send({"seed": seed})
+
     def order(self, f: str, args: list[Value]) -> None:
+        self._send({"f": f, "args": args})
+
+    def _send(self, order: dict[str, Any]) -> None:
         try:
-            self._control.send(json.dumps({"f": f, "args": args}).encode())
+            self._control.send(json.dumps(order).encode())
         except ConnectionError:
             self._inbox.ended = True
 

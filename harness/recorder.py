@@ -20,11 +20,14 @@ class Recorder:
         self._scenario = scenario
         self._clock = clock
         self.events: list[Event] = []
+        self.observer: Callable[[Event], None] | None = None
 
     def __call__(self, make: Callable[..., E], /, **fields: Any) -> E:
         """Record `make(index=…, at_s=…, **fields)` and return it."""
         event = make(index=len(self.events), at_s=self._clock.now_ns / 1e9, **fields)
         self.events.append(event)
+        if self.observer is not None:
+            self.observer(event)
         return event
 
     def history(self) -> History:

@@ -68,10 +68,7 @@ class StoredFailure:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise UsageError(f"not a stored failure of format {FAILURE_FORMAT}: found {found!r}")
         _check_fields(data)
-        try:
-            schedule = Schedule.from_dict(data["schedule"])
-        except TypeError as error:  # a value of a type that nobody expects there, such as a list for a name
-            raise UsageError(f"schedule has a value of the wrong type: {error}") from None
+        schedule = Schedule.from_dict(data["schedule"])
         return cls(**{name: data[name] for name in (*_STRINGS, "seed", "hash_seed")}, schedule=schedule)
 
 

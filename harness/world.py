@@ -20,6 +20,7 @@ from cacheproof.chaos.wire.redislink import CacheEnd
 from cacheproof.chaos.wire.upstream import PgUpstream, RedisPool, RedisUpstream, Upstream
 from cacheproof.chaos.wire.wire import Wire
 from cacheproof.harness.environment import Environment
+from cacheproof.harness.process import ClientProcess
 from cacheproof.harness.records import RecordsTable
 from cacheproof.harness.zygote import Zygote
 from cacheproof.models.decision import ServerName
@@ -47,6 +48,9 @@ class World:
         self.records = RecordsTable(PgUpstream(servers.database.address, _SESSION))
         self.watcher = PgUpstream(servers.database.address, _SESSION)
         self._admin: RedisUpstream | None = None
+        self._idle: dict[str, ClientProcess] = {}
+        self.reuse_processes = True
+        """Whether a process may serve several runs.  Only whoever compares histories should switch it off."""
 
     def reset(self, scenario: Scenario) -> None:
         """Put everything back to the start of a run of `scenario`."""
@@ -74,6 +78,26 @@ class World:
         if self._admin is not None:
             self._admin.close()
             self._admin = None
+
+    # -- processes that are kept from run to run -----------------------------------------------------------
+
+    def take_idle(self, name: str) -> ClientProcess | None:
+        """The process that was the client of this name in the last run, if it was kept."""
+        return self._idle.pop(name, None)
+
+    def keep_idle(self, name: str, process: ClientProcess) -> None:
+        """Keep an idle process for the next run, or end it if every run is to have new ones."""
+        if self.reuse_processes:
+            self._idle[name] = process
+        else:
+            process.kill()
+
+    def end_idle(self) -> None:
+        """End all processes that were kept: the next run gets new ones."""
+        while self._idle:
+            self._idle.popitem()[1].kill()
+
+    # -- the cache server ----------------------------------------------------------------------------------
 
     def kill_cache(self) -> None:
         """SIGKILL the cache: its ports refuse, nothing of it survives."""
@@ -136,6 +160,7 @@ class World:
         return text.decode(errors="replace")
 
     def close(self) -> None:
+        self.end_idle()
         self.zygote.close()
         self.wire.close()
         self._forget_admin()

@@ -26,13 +26,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cacheproof.chaos import chance, virtualtime
 from cacheproof.chaos.clock import RunClock
-from cacheproof.harness.client import client_main
+from cacheproof.harness.client import MakeCache, client_main
 from cacheproof.harness.environment import Environment
 from cacheproof.models.errors import CacheError, HarnessError
 
@@ -40,8 +39,6 @@ __all__ = ["Zygote"]
 
 _PR_SET_PDEATHSIG = 1
 _MAX_PACKET = 1 << 16
-
-MakeCache = Callable[[Environment], Any]
 
 
 class Zygote:
@@ -59,10 +56,10 @@ class Zygote:
         self._expect("zygote")
 
     def fork(
-        self, environment: tuple[str, str, str], seed: int, control: socket.socket, registrar: socket.socket
+        self, environment: tuple[str, str, str], control: socket.socket, registrar: socket.socket
     ) -> int:
         """Fork a client with its ends of both lines; returns its process id."""
-        order = {"do": "fork", "environment": environment, "seed": seed}
+        order = {"do": "fork", "environment": environment}
         packet = json.dumps(order).encode()
         socket.send_fds(self._line, [packet], [control.fileno(), registrar.fileno()])
         return self._expect("pid")
@@ -237,4 +234,4 @@ def _become_client(make_cache: MakeCache, order: dict[str, Any], fds: list[int])
     control, registrar = (socket.socket(fileno=fd) for fd in fds)
     redis_url, database_url, name = order["environment"]
     environment = Environment(redis_url, database_url, name, clock=time.time)
-    client_main(make_cache, environment, control, registrar, order["seed"])
+    client_main(make_cache, environment, control, registrar)

@@ -19,11 +19,11 @@ from functools import cached_property
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.encyclopaedia import ANOMALIES, Anomaly
 from cacheproof.models.errors import UsageError
-from cacheproof.models.event import Committed
+from cacheproof.models.event import Committed, Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome
 from cacheproof.models.register import Register, is_write, written
-from cacheproof.models.trace import Step, is_pop, operation_at, steps
+from cacheproof.models.trace import Step, acknowledges, delivers, mentioned, operation_at, pops, steps
 from cacheproof.models.verdict import Finding
 
 __all__ = ["ANOMALIES", "Anomaly", "anomaly", "classify"]
@@ -105,10 +105,15 @@ class _Case:
 
     @cached_property
     def writer(self) -> Operation | None:
-        """The operation that made the superseding commit."""
-        if self.commit is None or self.commit.process is None:
+        """The write of the superseding value; where several wrote it, the operation that committed it."""
+        if self.commit is None:
             return None
-        return operation_at(self.history, self.commit.process, self.commit.index)
+        sources = self.register.wrote(self.commit.value)
+        return sources[0] if len(sources) == 1 else self.committer(self.commit)
+
+    def committer(self, commit: Committed) -> Operation | None:
+        """The operation during which a version was committed."""
+        return None if commit.process is None else operation_at(self.history, commit.process, commit.index)
 
     @cached_property
     def fill(self) -> Step | None:
@@ -147,26 +152,30 @@ class _Case:
 
 
 def _pop_then_crash(case: _Case) -> bool:
+    """A worker took the change off the queue, and it never arrived in the database."""
     if case.lost is None:
         return False
-    return any(
-        is_pop(exchange)
-        and exchange.index > case.lost.invoked
-        and _gave_up(case, exchange.process, exchange.index)
-        for exchange in case.history.exchanges
-        if exchange.fate is not Fate.REQUEST_LOST and exchange.index < case.seen
-    )
+    since = [e for e in case.history.exchanges if case.lost.invoked < e.index < case.seen]
+    taken = [e for e in since if pops(e)]
+    if any(e.fate is Fate.REPLY_LOST or mentioned(case.lost.value, str(e.reply)) for e in taken):
+        return True
+    taken += [e for e in since if acknowledges(e) and _acknowledged_early(case, e)]
+    return any(_crashed_with(case, e) for e in taken)
 
 
-def _gave_up(case: _Case, process: int, popped: int) -> bool:
-    """True if `process` crashed, or lost the reply, before it changed the database after its pop."""
-    changes = [
-        s.index for s in case.effects if s.changes and s.exchange.process == process and s.index > popped
-    ]
-    until = changes[0] if changes else case.seen
-    crashes = (f for f in case.history.faults if f.fault == "crash" and f.process == process)
-    lost_reply = any(e.index == popped and e.fate is Fate.REPLY_LOST for e in case.history.exchanges)
-    return lost_reply or any(popped < crash.index < until for crash in crashes)
+def _acknowledged_early(case: _Case, ack: Exchanged) -> bool:
+    """True if the worker changed nothing in the database between the delivery of entries and this XACK."""
+    before = [e for e in case.history.exchanges if e.process == ack.process and e.index < ack.index]
+    delivery = next((e.index for e in reversed(before) if delivers(e)), -1)
+    return not any(e.server is ServerName.DATABASE and e.index > delivery for e in before)
+
+
+def _crashed_with(case: _Case, taken: Exchanged) -> bool:
+    """True if the client crashed before it changed the record, with what it had taken in its hands."""
+    crashes = (f for f in case.history.faults if f.fault == "crash" and f.process == taken.process)
+    crash = next((fault.index for fault in crashes if fault.index > taken.index), None)
+    changes = (s for s in case.effects if s.changes and s.exchange.process == taken.process)
+    return crash is not None and not any(taken.index < step.index < crash for step in changes)
 
 
 def _lost_write_behind(case: _Case) -> bool:
@@ -180,8 +189,7 @@ def _flush_reorder(case: _Case) -> bool:
     """Workers committed two values in another order than their writes had reached the cache."""
     reached = []
     for commit in case.register.commits:
-        flusher = None if commit.process is None else operation_at(case.history, commit.process, commit.index)
-        sources = case.register.wrote(commit.value)
+        flusher, sources = case.committer(commit), case.register.wrote(commit.value)
         if sources and (flusher is None or not is_write(flusher)):
             reached.append(_reached_cache(case, sources[0]))
     return reached != sorted(reached)
@@ -271,23 +279,19 @@ def _lost_invalidation(case: _Case) -> bool:
     if case.commit is None:
         return False
     sent = list(case.touches(case.commit.index, case.seen))
-    return any(s.exchange.fate is Fate.REQUEST_LOST for s in sent) and not any(s.took_effect for s in sent)
+    return bool(sent) and not any(step.took_effect for step in sent)
 
 
 def _crash_before_invalidation(case: _Case) -> bool:
-    if case.commit is None or any(s.took_effect for s in case.touches(case.commit.index, case.seen)):
+    """The write ended without an ok, by a crash or an error, and had not touched the entry since its commit."""
+    if case.commit is None or any(case.touches(case.commit.index, case.seen)):
         return False
-    crashed = any(
-        fault.fault == "crash" and fault.process == case.commit.process and fault.index > case.commit.index
-        for fault in case.history.faults
-    )
-    return (
-        case.writer is not None and case.writer.outcome is not Outcome.OK or (case.writer is None and crashed)
-    )
+    return case.writer is not None and case.writer.outcome is not Outcome.OK
 
 
 def _commit_window(case: _Case) -> bool:
-    if case.commit is None or any(s.took_effect for s in case.touches(case.commit.index, case.seen)):
+    """The invalidation came, but after the culprit had looked."""
+    if case.commit is None or any(case.touches(case.commit.index, case.seen)):
         return False
     return any(case.touches(case.seen, len(case.history.events)))
 
@@ -296,8 +300,7 @@ def _no_invalidation(case: _Case) -> bool:
     if case.writer is None or case.writer.outcome is not Outcome.OK:
         return False
     asked = (e for e in case.history.exchanges if e.server is ServerName.CACHE)
-    own = (e for e in asked if operation_at(case.history, e.process, e.index) == case.writer)
-    return not any(own)
+    return all(operation_at(case.history, e.process, e.index) != case.writer for e in asked)
 
 
 _RULES: tuple[tuple[str, Callable[[_Case], bool]], ...] = (

@@ -24,6 +24,9 @@ FOREVER_S = 86_400.0
 Nothing changes any more by then: longer waits would only expire what was claimed never to expire.
 """
 
+_JUST_AFTER_S = 0.001
+"""An entry that lives for 300 s may still be served at 300 s sharp: the look is a millisecond later."""
+
 _TOLERANCE_S = 1e-6  # virtual seconds are sums of floats, and a probe must not miss by rounding
 
 
@@ -46,7 +49,9 @@ class Convergence:
 
     @property
     def probes_s(self) -> tuple[float, ...]:
-        return (FOREVER_S if self.within_s is None else self.within_s,)
+        if self.within_s is None:
+            return (FOREVER_S,)
+        return (self.within_s + _JUST_AFTER_S if self.within_s else 0.0,)
 
     def check(self, history: History) -> Judgement:
         """One finding "divergence" for each final read that disagrees with the database.

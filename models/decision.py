@@ -17,6 +17,7 @@ their canonical order (see `cacheproof.chaos.wire`); it is 0 for a client that d
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from cacheproof.models.errors import UsageError
@@ -146,7 +147,7 @@ def decision_from_dict(data: Any) -> Decision:
 
     Raises UsageError for anything else: an unknown name, a missing, extra or ill-typed field.
     """
-    if not isinstance(data, dict) or data.get("do") not in _TYPES:
+    if not isinstance(data, dict) or not isinstance(data.get("do"), str) or data["do"] not in _TYPES:
         raise UsageError(f"not a decision: {data!r}; expected {{'do': one of {', '.join(_TYPES)}, …}}")
     kind = _TYPES[data["do"]]
     known = {field.name for field in fields(kind)}
@@ -173,6 +174,6 @@ def _read_field(data: Any, name: str, value: Any) -> Any:
             raise UsageError(f"decision {data!r}: {name} is {value!r}; expected one of {choices}") from None
     if not isinstance(value, _PLAIN[name]) or isinstance(value, bool):
         raise UsageError(f"decision {data!r}: {name} is {value!r}, which has the wrong type")
-    if isinstance(value, (int, float)) and value < 0:
-        raise UsageError(f"decision {data!r}: {name} is {value!r}, which is negative")
+    if isinstance(value, (int, float)) and not 0 <= value < inf:
+        raise UsageError(f"decision {data!r}: {name} is {value!r}; expected a finite number, 0 or more")
     return value

@@ -90,8 +90,8 @@ class History:
     @classmethod
     def from_jsonl(cls, text: str) -> "History":
         """Read what `to_jsonl` wrote.  Raises UsageError naming the line that cannot be read."""
-        lines = text.splitlines()
-        if not lines:
+        lines = text.removesuffix("\n").split("\n")  # splitlines() would also split inside JSON strings
+        if lines == [""]:
             raise UsageError("line 1: an empty file is not a history")
         head = _read_line(1, lines[0])
         if head.get("type") != "run" or head.get("format") != HISTORY_FORMAT:
@@ -148,7 +148,8 @@ def _pair(events: tuple[Event, ...]) -> Iterator[Operation]:
 
 def _operation(call: Invoked, end: Returned | None) -> Operation:
     outcome = Outcome.INFO if end is None else end.outcome
-    reads = outcome is Outcome.OK and end is not None and call.value is None
+    # What a write or a delete returns (a count, perhaps) is not what it wrote.
+    reads = outcome is Outcome.OK and call.value is None and call.f not in ("write", "delete")
     settled = end if outcome is not Outcome.INFO else None
     return Operation(
         process=call.process,
@@ -187,7 +188,7 @@ def _event_to_dict(event: Event) -> dict[str, Any]:
         case Committed():
             out = stamp | {"type": "commit", "key": event.key, "value": event.value}
             out |= {"version": event.version, "process": event.process}
-        case Entered():
+        case _:
             out = stamp | {"type": "phase", "phase": event.phase.value}
     return out
 

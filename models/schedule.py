@@ -10,6 +10,7 @@ takes the next number.  So every value is unique, and a schedule stays meaningfu
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from typing import Any
 
 from cacheproof.models.decision import Decision, decision_from_dict, decision_to_dict
@@ -112,4 +113,4 @@ def _read_scenario(data: Any) -> Scenario:
 
 
 def _is_seconds(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf

@@ -14,7 +14,7 @@ from cacheproof.models.event import Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Value
 
-__all__ = ["Step", "is_pop", "operation_at", "steps"]
+__all__ = ["Step", "acknowledges", "delivers", "mentioned", "operation_at", "pops", "steps"]
 
 _SETS = frozenset(
     {
@@ -53,22 +53,10 @@ _SCRIPTS = frozenset({"EVAL", "EVALSHA", "FCALL"})
 _LOADS = frozenset({"SELECT"})
 _CHANGES = frozenset({"DELETE", "INSERT", "MERGE", "UPDATE"})
 _POPS = frozenset(
-    {
-        "BLMPOP",
-        "BLPOP",
-        "BRPOP",
-        "BZPOPMAX",
-        "BZPOPMIN",
-        "GETDEL",
-        "LMPOP",
-        "LPOP",
-        "RPOP",
-        "SPOP",
-        "XACK",
-        "ZPOPMAX",
-        "ZPOPMIN",
-    }
+    {"BLMPOP", "BLPOP", "BRPOP", "BZPOPMAX", "BZPOPMIN", "GETDEL", "LMPOP", "LPOP", "RPOP", "SPOP"}
+    | {"ZPOPMAX", "ZPOPMIN"}
 )
+_DELIVERIES = frozenset({"XAUTOCLAIM", "XCLAIM", "XREADGROUP"})
 _EVERY_KEY = frozenset({"FLUSHALL", "FLUSHDB"})
 
 
@@ -129,8 +117,7 @@ class Step:
 
     def mentions(self, value: Value) -> bool:
         """True if the request contains the value as a word."""
-        pattern = re.compile(rf"(?<!\w){re.escape(str(value))}(?!\w)")
-        return any(pattern.search(word) for word in self.exchange.request)
+        return any(mentioned(value, word) for word in self.exchange.request)
 
     def _in_cache(self, verbs: frozenset[str]) -> bool:
         return self.exchange.server is ServerName.CACHE and not verbs.isdisjoint(_verbs(self.exchange))
@@ -139,9 +126,26 @@ class Step:
         return self.exchange.server is ServerName.DATABASE and not verbs.isdisjoint(_verbs(self.exchange))
 
 
-def is_pop(exchange: Exchanged) -> bool:
-    """True if the exchange takes an item off a queue for good: a pop, or the acknowledgement of an entry."""
-    return exchange.server is ServerName.CACHE and not _POPS.isdisjoint(_verbs(exchange))
+def pops(exchange: Exchanged) -> bool:
+    """True if the exchange took an item off a queue for good, whether or not the client got it."""
+    if exchange.server is not ServerName.CACHE or _POPS.isdisjoint(_verbs(exchange)):
+        return False
+    return bool(exchange.reply) if exchange.fate is Fate.DELIVERED else exchange.fate is Fate.REPLY_LOST
+
+
+def acknowledges(exchange: Exchanged) -> bool:
+    """True if the exchange took delivered entries off a stream's pending list for good."""
+    return "XACK" in _verbs(exchange) and exchange.fate is not Fate.REQUEST_LOST
+
+
+def delivers(exchange: Exchanged) -> bool:
+    """True if the exchange hands entries of a stream out, which stay pending until they are acknowledged."""
+    return not _DELIVERIES.isdisjoint(_verbs(exchange))
+
+
+def mentioned(value: Value, text: str) -> bool:
+    """True if `value` stands in `text` as a word of its own: v1 does in '["k", "v1"]', not in 'v12'."""
+    return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", text) is not None
 
 
 def steps(history: History, key: str | None) -> tuple[Step, ...]:

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cacheproof.models.decision import ServerName
-from cacheproof.models.event import Committed, Event, Exchanged
+from cacheproof.models.event import Committed, Event, Exchanged, Faulted
 from cacheproof.models.history import History
 from cacheproof.models.operation import Value
 from cacheproof.models.report import Counterexample, Snapshot
 
 __all__ = ["Change", "cached_record", "changes_of", "final_cache", "older_in_cache"]
+
+_Cache = Mapping[str, tuple[str, float | None]]
 
 _STRUCTURES = ("list ", "set ", "stream ", "zset ")
 """How the words of a structure begin that is a queue or an index, never the cached copy of one record."""
@@ -40,7 +42,7 @@ class Change:
 class _World:
     """What is held now; values seen so far of each key, oldest first."""
 
-    cache: Mapping[str, tuple[str, float | None]]
+    cache: _Cache
     versions: dict[str, list[Value]]
 
 
@@ -77,7 +79,8 @@ def _step(world: _World, event: Event, snapshot: Snapshot | None) -> list[Change
     changes = []
     if isinstance(event, Committed):
         world.versions.setdefault(event.key, [None]).append(event.value)
-    previous, world.cache = world.cache, snapshot.cache if snapshot else world.cache
+    previous = world.cache
+    world.cache = _after_fault(event, snapshot.cache if snapshot else previous, previous)
     if isinstance(event, Committed):
         cached = older_in_cache(event.key, world.cache, world.versions)
         changes.append(Change(ServerName.DATABASE, event.key, event.value, cached=cached))
@@ -87,6 +90,22 @@ def _step(world: _World, event: Event, snapshot: Snapshot | None) -> list[Change
             older = now is not None and _is_older(key, now, world.versions)
             changes.append(Change(ServerName.CACHE, key, now, older=older))
     return changes
+
+
+def _after_fault(event: Event, cache: _Cache, previous: _Cache) -> _Cache:
+    """The cache once the fault has done its work: a snapshot may have been taken as it was announced."""
+    if not isinstance(event, Faulted):
+        return cache
+    if event.fault == "kill" and event.server is ServerName.CACHE:
+        return {}
+    if event.fault == "expire":
+        return {key: entry for key, entry in cache.items() if key != event.detail}
+    if event.fault == "advance" and isinstance(event.detail, (int, float)) and cache == previous:
+        aged = {
+            key: (words, ttl if ttl is None else ttl - event.detail) for key, (words, ttl) in cache.items()
+        }
+        return {key: entry for key, entry in aged.items() if entry[1] is None or entry[1] > 0}
+    return cache
 
 
 def cached_record(cache_key: str, records: Mapping[str, object]) -> str | None:
@@ -109,9 +128,7 @@ def _mentions(words: str, value: str) -> bool:
     return bool(value) and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", words) is not None
 
 
-def older_in_cache(
-    key: str, cache: Mapping[str, tuple[str, float | None]], versions: Mapping[str, Sequence[Value]]
-) -> str | None:
+def older_in_cache(key: str, cache: _Cache, versions: Mapping[str, Sequence[Value]]) -> str | None:
     """The words under which `cache` holds a version of record `key` that is older than the last of `versions`."""
     for cache_key, (words, _) in sorted(cache.items()):
         if cached_record(cache_key, versions) == key and _is_older(cache_key, words, versions):

@@ -32,10 +32,11 @@ __all__ = ["Line", "Span", "draw"]
 MARGIN = 6
 """Cells left of the first lane: the number of the step, right-aligned in four, and two blanks."""
 
-_NARROWEST_LANE = 13
-_NARROWEST_SERVER = 9
+_NARROWEST: Mapping[Lane, int] = {ServerName.CACHE: 15, ServerName.DATABASE: 11}
+_NARROWEST_CLIENT = 16
 _COMFORTABLE_LANE = 24
-_SHORTEST_ARROW = 4  # " ─► "
+_ARROW = 4  # the shortest one to the next lane, with its blanks: " ─► "
+_CROSSING = 2  # the shortest beginning of one that goes on through other lanes: " ─"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def draw(counterexample: Counterexample, width: int, steps: Steps | None = None)
     )
     columns = _columns(actors, rows, width)
     if columns is None:
-        lines = _as_list(rows, names)
+        lines = _as_list(rows, names, width)
     else:
         lines = iter([_titles(columns, names), *(_lay_out(row, columns, width) for row in rows)])
     return tuple(_fit(line, width) for line in lines)
@@ -67,7 +68,7 @@ def draw(counterexample: Counterexample, width: int, steps: Steps | None = None)
 def _columns(actors: Sequence[int], rows: Sequence[Row], width: int) -> Mapping[Lane, int] | None:
     """The column of each lane, or None if the lanes would be too narrow to read."""
     lanes: tuple[Lane, ...] = (*actors, *ServerName)
-    floor = {lane: _NARROWEST_SERVER if isinstance(lane, ServerName) else _NARROWEST_LANE for lane in lanes}
+    floor = {lane: _NARROWEST.get(lane, _NARROWEST_CLIENT) for lane in lanes}
     room = width - MARGIN
     if sum(floor.values()) > room:
         return None
@@ -81,20 +82,22 @@ def _columns(actors: Sequence[int], rows: Sequence[Row], width: int) -> Mapping[
     return columns
 
 
-def _natural(lane: Lane, last: bool, rows: Sequence[Row]) -> int:
-    """The cells that a lane needs so that nothing in it is shortened."""
-    cells = [0]
-    for row in rows:
-        if row.lane == lane and row.target is not None:
-            cells.append(cell_len(row.text) + (_SHORTEST_ARROW + 1 if last else 2))
-        elif row.lane == lane and isinstance(lane, int):
-            cells.append(cell_len(row.text) + 1)
-        if isinstance(lane, ServerName):
-            gap = 2 if lane is ServerName.CACHE else 0
-            cells.append(cell_len(row.beside.get(lane, "")) + gap)
-            if lane is ServerName.DATABASE and (row.target is lane or row.lane == lane):
-                cells.append(cell_len(row.label) + (cell_len(row.marks[0]) + 3 if row.marks else 0))
-    return max(cells)
+def _natural(lane: Lane, innermost: bool, rows: Sequence[Row]) -> int:
+    """The cells that a lane needs so that no request, no state and no reply of the database is shortened."""
+    return max((_cells_of(row, lane, innermost) for row in rows), default=0)
+
+
+def _cells_of(row: Row, lane: Lane, innermost: bool) -> int:
+    beside = cell_len(row.beside[lane]) + 2 if isinstance(lane, ServerName) and lane in row.beside else 0
+    if row.lane == lane:
+        wanted = cell_len(row.text) + 1
+        if row.target is not None:
+            return cell_len(row.text) + (_ARROW if innermost else _CROSSING)
+        # What sends nothing may run on over the lanes beside it.
+        return max(beside, min(wanted, _COMFORTABLE_LANE))
+    if row.target is ServerName.DATABASE and lane is ServerName.DATABASE:
+        return cell_len(row.label) + (cell_len(row.marks[0]) + 3 if row.marks else 0)
+    return beside
 
 
 def _shrunk(wanted: Mapping[Lane, int], floor: Mapping[Lane, int], room: int) -> Mapping[Lane, int]:
@@ -160,8 +163,8 @@ def _put_ruled(canvas: _Canvas, row: Row, columns: Mapping[Lane, int], width: in
         column = columns[server]
         if canvas.used + 2 < column:
             canvas.put(canvas.used + 1, "┈" * (column - canvas.used - 2), "dim")
-        canvas.put(max(column, canvas.used + 2), words, row.style)
-    if not row.marks and canvas.used + 2 < width:
+        canvas.put(max(column, canvas.used + 1), words, row.style)
+    if row.number is not None and not row.marks and canvas.used + 2 < width:
         canvas.put(canvas.used + 1, "┈" * (width - canvas.used - 1), "dim")
 
 
@@ -185,9 +188,10 @@ def _put_actor(canvas: _Canvas, row: Row, columns: Mapping[Lane, int], width: in
         canvas.put(column, shorten(row.text, _room(row, columns, width) - column), row.style)
         return
     column, target = columns[row.lane], columns[row.target]
-    canvas.put(
-        column, shorten(row.text, max(_next_lane(column, columns) - column - _SHORTEST_ARROW, 4)), row.style
-    )
+    following = _next_lane(column, columns)
+    room = following - column - (_ARROW if following == columns[ServerName.CACHE] else _CROSSING)
+    text = row.text if cell_len(row.text) <= room else row.brief or row.text
+    canvas.put(column, shorten(text, room), row.style)
     length = target - 1 - canvas.used - 1
     canvas.put(canvas.used + 1, _arrow(row.arrow, length), "fault" if "✗" in row.arrow else "dim")
     canvas.put(target, shorten(row.label, width - target), row.label_style)
@@ -238,25 +242,20 @@ def _fit(line: Line, width: int) -> Line:
 # Where there is no room for lanes
 
 
-def _as_list(rows: Iterable[Row], names: Names) -> Iterator[Line]:
+def _as_list(rows: Iterable[Row], names: Names, width: int) -> Iterator[Line]:
     """The same steps without lanes: number, who, what, and at the server what came of it."""
     for row in rows:
-        who = (
-            ""
-            if row.lane is None
-            else row.lane.value
-            if isinstance(row.lane, ServerName)
-            else names.client(row.lane)
-        )
-        spans = [Span(f"{row.number:>4} " if row.number is not None else "     ", "dim")]
-        spans += [Span(f"{who:<3}", "strong")] if who else []
-        spans += [Span(row.text, row.style)]
+        canvas = _Canvas()
+        canvas.put(0, f"{row.number:>4}" if row.number is not None else "", "dim")
+        if row.lane is not None:
+            who = row.lane.value if isinstance(row.lane, ServerName) else names.client(row.lane)
+            canvas.put(MARGIN - 1, f"{who:<2}", "strong")
+        canvas.put(max(canvas.used + 1, MARGIN - 1), row.text, row.style)
         if row.target is not None:
-            spans += [
-                Span(f" {row.arrow} ", "dim"),
-                Span(f"{row.target.value}: {row.label}", row.label_style),
-            ]
+            canvas.put(canvas.used + 1, row.arrow, "fault" if "✗" in row.arrow else "dim")
+            reached = "on the way to the " if "✗" in row.arrow else ""
+            canvas.put(canvas.used + 1, f"{reached}{row.target.value} {row.label}".rstrip(), row.label_style)
         for server, words in row.beside.items():
-            spans += [Span(f" {server.value}: {words}")]
-        spans += [Span(f"  {row.marks[0]}", row.mark_style)] if row.marks else []
-        yield tuple(spans)
+            canvas.put(max(canvas.used + 2, MARGIN - 1), f"{server.value}: {words}")
+        _put_mark(canvas, row, width)
+        yield tuple(canvas.spans)

@@ -238,6 +238,10 @@ def _generic(scene: _Scene) -> str:
     return f"{said} ({kind}){shown}{because}."
 
 
+def _generic_mark(scene: _Scene) -> str:
+    return plain(scene.finding.kind.replace("-", " "))
+
+
 def _says(words: str) -> Callable[[_Scene], str]:
     return lambda scene: words
 
@@ -247,7 +251,7 @@ def _held_mark(scene: _Scene) -> str:
 
 
 _Words = Callable[[_Scene], str]
-_GENERIC: tuple[_Words, _Words, bool] = (_generic, lambda scene: scene.finding.kind.replace("-", " "), False)
+_GENERIC: tuple[_Words, _Words, bool] = (_generic, _generic_mark, False)
 _TEMPLATES: Mapping[str, tuple[_Words, _Words, bool]] = {
     # kind: the sentence, the mark, and whether the state of the cache afterwards is part of the story
     "aborted": (_aborted, _says("that write had failed"), False),

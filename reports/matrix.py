@@ -22,10 +22,12 @@ __all__ = ["disagrees", "render_matrix"]
 
 _GAP = 2
 _WIDEST_CLAIM = 44
-_NARROWEST_CLAIM = 16
+_NARROWEST_CLAIM = 18
 _WIDEST_CELL = 15
-_NARROWEST_CELL = 7
-_MOST_LINES = 3
+_NARROWEST_CELL = 8
+_MOST_LINES = 4
+_HYPHENATED = {"concurrent": "concur- rent"}
+"""The one name of a condition that is too long a word for the columns of a narrow terminal."""
 
 _LEGEND = (
     "✓ upheld in so many schedules that exercised it",
@@ -53,7 +55,7 @@ def _matrix_lines(reports: Sequence[Report], width: int) -> Iterator[Line]:
         yield (Span("nothing was judged", "dim"),)
         return
     claim, cell = _widths(reports, conditions, width)
-    if claim < _NARROWEST_CLAIM:
+    if not claim:
         yield from _as_list(reports, width)
     else:
         yield from _as_table(reports, conditions, claim, cell)
@@ -67,15 +69,16 @@ def _widths(reports: Sequence[Report], conditions: Sequence[Condition], width: i
     wanted = max(cell_len(item) for cell in cells for item in (_words(cell), cell.condition.value))
     claims = max(cell_len(_claim(cell)) for cell in cells)
     claim = min(claims, _WIDEST_CLAIM)
-    room = (width - max(min(claim, width // 3), _NARROWEST_CLAIM)) // len(conditions) - _GAP
+    room = (width - max(min(claim, width * 3 // 10), _NARROWEST_CLAIM)) // len(conditions) - _GAP
     column = max(min(wanted, _WIDEST_CELL, room), _NARROWEST_CELL)
-    return min(claim, width - len(conditions) * (column + _GAP)), column
+    left = width - len(conditions) * (column + _GAP)
+    return (min(claim, left) if left >= _NARROWEST_CLAIM else 0), column
 
 
 def _as_table(
     reports: Sequence[Report], conditions: Sequence[Condition], claim: int, cell: int
 ) -> Iterator[Line]:
-    header = [[""], *([list(wrap(condition.value, cell)) for condition in conditions])]
+    header = [[""], *(list(wrap(_title(condition, cell), cell)) for condition in conditions)]
     yield from _table_row(header, ["plain", *["strong"] * len(conditions)], claim, cell, at_bottom=True)
     for report in reports:
         yield (Span(shorten(plain(report.cache), claim + cell), "strong"),)
@@ -86,6 +89,11 @@ def _as_table(
             texts += [_lines(_words(item), cell, hang=2) if item else [""] for item in found]
             styles = ["plain", *(_style(item) if item else "plain" for item in found)]
             yield from _table_row(texts, styles, claim, cell)
+
+
+def _title(condition: Condition, width: int) -> str:
+    words = condition.value.split()
+    return " ".join(_HYPHENATED.get(word, word) if cell_len(word) > width else word for word in words)
 
 
 def _by_guarantee(report: Report) -> Mapping[str, Mapping[Condition, Cell]]:
@@ -121,14 +129,15 @@ def _style(cell: Cell) -> str:
 
 
 def _lines(text: str, width: int, hang: int) -> list[str]:
-    """`text` in at most three lines, those after the first indented by `hang`."""
-    lead = len(text) - len(text.lstrip())
-    hang = hang if hang < width // 2 else 0
-    room = width - max(hang, lead)
-    lines = list(wrap(text, room)) or [""]
-    if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], shorten(f"{lines[_MOST_LINES - 1]} {lines[_MOST_LINES]}", room)]
-    return [f"{' ' * lead}{lines[0]}", *(f"{' ' * hang}{line}" for line in lines[1:])]
+    """`text` in a few lines, those after the first indented by `hang` unless that would break a word."""
+    lead, words = len(text) - len(text.lstrip()), [shorten(word, width) for word in text.split()]
+    if max((cell_len(word) for word in words), default=0) > width - hang:
+        hang = min(lead, width // 2)
+    first = next(wrap(" ".join(words), width - lead), "")
+    rest = list(wrap(" ".join(words).removeprefix(first), width - hang))
+    if len(rest) >= _MOST_LINES:
+        rest = [*rest[: _MOST_LINES - 2], shorten(" ".join(rest[_MOST_LINES - 2 :]), width - hang)]
+    return [f"{' ' * lead}{first}", *(f"{' ' * hang}{line}" for line in rest)]
 
 
 def _table_row(
@@ -158,8 +167,8 @@ def _as_list(reports: Sequence[Report], width: int) -> Iterator[Line]:
     for report in reports:
         yield (Span(shorten(plain(report.cache), width), "strong"),)
         for cell in report.cells:
-            where = f"  {plain(cell.guarantee)} {cell.condition.value}: "
-            yield (Span(shorten(where + _words(cell), width), _style(cell)),)
+            text = f"  {plain(cell.guarantee)} {cell.condition.value}: {_words(cell)}"
+            yield from ((Span(line, _style(cell)),) for line in _lines(text, width, hang=4))
 
 
 def _legend(width: int) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The names of anomalies: what the catalogue calls a slug, and sensible words for one that it does not know."""
 
+import re
+
 from cacheproof.models.anomalies import ANOMALIES
 from cacheproof.reports.words import plain
 
@@ -13,9 +15,12 @@ def anomaly_title(slug: str) -> str:
 
 
 def anomaly_fixes(slug: str) -> tuple[str, ...]:
-    """What is known to prevent it, in short; empty for an unknown anomaly."""
+    """What is known to prevent it, the best first, by name alone; empty for an unknown anomaly.
+
+    The catalogue writes "name: how it works" or "name (how)"; the rest is for `cacheproof explain`.
+    """
     known = ANOMALIES.get(slug)
-    return tuple(plain(fix) for fix in known.fixes) if known else ()
+    return tuple(plain(re.split(r": | \(", fix)[0]) for fix in known.fixes) if known else ()
 
 
 def is_catalogued(slug: str) -> bool:

@@ -8,7 +8,7 @@ Keys and values are recognised by looking for those that the run knows, so no SQ
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cacheproof.models.decision import Fate, ServerName
@@ -16,12 +16,14 @@ from cacheproof.models.event import Committed, Exchanged, Invoked
 from cacheproof.models.history import History
 from cacheproof.reports.words import plain, shorten, show
 
-__all__ = ["Known", "known_of", "reply_words", "request_words"]
+__all__ = ["Known", "brief_request_words", "known_of", "reply_words", "request_words"]
 
 WORD_CELLS = 28
 _TABLE = "records"  # the harness's own table: the only one that goes without saying
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _TARGET = re.compile(r"\b(?:into|update|from)\s+([\w.\"]+)", re.IGNORECASE)
+_LIFE_TIMES = frozenset({"EX", "PX", "EXAT", "PXAT"})
+_FRAME = frozenset({"MULTI", "EXEC"})
 _SQL_WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 
@@ -45,32 +47,41 @@ def request_words(exchange: Exchanged, known: Known) -> str:
     """The request, without the server: "GET user:1", "UPDATE … := v2", "MULTI SET user:1 v2; XADD log v2"."""
     if exchange.server is ServerName.DATABASE:
         return _sql_words(exchange, known)
-    commands = list(_commands(exchange))
-    words = "; ".join(_command_words(command, known) for command in commands if not _is_frame(command))
-    return f"MULTI {words}" if any(_is_frame(command) for command in commands) else words
+    commands = [command for command in _commands(exchange) if command and command[0].upper() not in _FRAME]
+    words = "; ".join(_command_words(command, known) for command in commands)
+    return f"MULTI {words}" if ";" in exchange.verb else words or plain(exchange.verb)
 
 
-def _is_frame(command: Sequence[str]) -> bool:
-    return len(command) == 1 and command[0].upper() in ("MULTI", "EXEC")
+def brief_request_words(exchange: Exchanged, known: Known) -> str:
+    """The same for a narrow lane: without life times, and without the key where there is only one."""
+    only = known.keys if len(known.keys) == 1 else frozenset[str]()
+    if exchange.server is ServerName.DATABASE:
+        words = [word for word in _sql_words(exchange, known).split(" ") if word != "…" and word not in only]
+        return " ".join(words)
+    lasting = [
+        word
+        for at, word in enumerate(exchange.request)
+        if word.upper() not in _LIFE_TIMES
+        and (at == 0 or exchange.request[at - 1].upper() not in _LIFE_TIMES)
+    ]
+    return request_words(
+        replace(exchange, request=tuple(word for word in lasting if word not in only)), known
+    )
 
 
 def _commands(exchange: Exchanged) -> Iterator[Sequence[str]]:
-    """The commands of an exchange: its words, cut where the next verb of a transaction begins."""
-    verbs = [part.strip() for part in exchange.verb.split(";") if part.strip()]
-    words = [word for word in exchange.request if word != ";"]
-    if len(verbs) < 2:
-        yield words or verbs or [exchange.verb]
-        return
-    starts, position = [], 0
+    """The commands of an exchange: its words, cut at each ";" behind which the next verb stands."""
+    _, *verbs = [part.strip().upper() for part in exchange.verb.split(";")]
+    words = exchange.request or (exchange.verb,)
+    start = 0
     for verb in verbs:
-        found = [i for i in range(position, len(words)) if words[i].rstrip(";").upper() == verb.upper()]
-        if not found:
-            yield words or verbs
-            return
-        starts.append(found[0])
-        position = found[0] + 1
-    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
-        yield [words[start].rstrip(";"), *words[start + 1 : end]]
+        ends = [
+            at for at in range(start, len(words) - 1) if words[at] == ";" and words[at + 1].upper() == verb
+        ]
+        if ends:
+            yield words[start : ends[0]]
+            start = ends[0] + 1
+    yield words[start:]
 
 
 def _command_words(command: Sequence[str], known: Known) -> str:
@@ -136,8 +147,10 @@ def _sql_words(exchange: Exchanged, known: Known) -> str:
     key = _sql_key(exchange, words, known, writes)
     values = [word for word in dict.fromkeys(words) if word in known.values and word not in exchange.keys]
     parts = [verb, *_sql_table(text, exchange.verb)]
+    if text.lower() == verb.lower():
+        return verb
     if not key and not values:
-        return shorten(plain(" ".join(text.split())), 2 * WORD_CELLS) if len(parts) < 3 else " ".join(parts)
+        return shorten(plain(" ".join(text.split())), 2 * WORD_CELLS)
     parts += [show(key, WORD_CELLS)] if key else []
     parts += [":=", *(show(value, WORD_CELLS) for value in values[:2])] if writes and values else []
     parts += ["…"] if writes and len(values) > 2 else []

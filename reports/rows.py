@@ -13,7 +13,7 @@ from cacheproof.models.event import Exchanged, Faulted, Invoked, Phase, Returned
 from cacheproof.models.report import Counterexample
 from cacheproof.reports.changes import Change
 from cacheproof.reports.findings import culprit_mark
-from cacheproof.reports.requests import Known, known_of, reply_words, request_words
+from cacheproof.reports.requests import Known, brief_request_words, known_of, reply_words, request_words
 from cacheproof.reports.steps import Elided, Step, Steps, is_take
 from cacheproof.reports.words import PHASE_NOTES, call_words, counted, fault_words, outcome_words, show
 
@@ -30,7 +30,7 @@ Lane = int | ServerName
 class Row:
     """One line before it is laid out.
 
-    `lane` is who acts, with `text`; `target` is the server at the other end of the arrow, with `label`.
+    `lane` is who acts, with `text`, or `brief` where that is too wide; `target` is the server at the other end of the arrow, with `label`.
     `marks` are said after everything else, the longest wording first, as many cells as there are.
     `open_lanes` are the processes that have an operation open meanwhile.
     """
@@ -38,6 +38,7 @@ class Row:
     number: int | None = None
     lane: Lane | None = None
     text: str = ""
+    brief: str = ""
     style: str = "plain"
     target: ServerName | None = None
     label: str = ""
@@ -58,16 +59,22 @@ def rows_of(counterexample: Counterexample, steps: Steps) -> Iterator[Row]:
     phase: Phase | None = None
     for position, item in enumerate(steps.shown):
         if isinstance(item, Elided):
-            yield Row(text=f"⋮ {counted(len(item.steps), 'step')} more", style="dim", ruled=True)
+            yield _elided_row(item)
             _follow(item.steps, opened)
             continue
-        if item.phase is not phase and item.phase is not None:
-            begins = "epilogue: " if phase is None else ""
+        if item.phase is not None and item.phase is not phase:
+            if workers or item.phase is not Phase.QUIESCE:
+                begins = "" if phase else "epilogue: "
+                yield Row(text=f"┈┈ {begins}{PHASE_NOTES[item.phase]}", style="dim", ruled=True)
             phase = item.phase
-            yield Row(text=f"{begins}{PHASE_NOTES[phase]}", style="dim", ruled=True)
         working = _workers_inside(steps.shown, position, workers)
         yield from _step_rows(item, known, marks, _clients(opened, workers) | working)
         _follow([item], opened)
+
+
+def _elided_row(item: Elided) -> Row:
+    quiet = "" if any(step.changes for step in item.steps) else ", which change nothing"
+    return Row(text=f"⋮ {counted(len(item.steps), 'more step')}{quiet}", style="dim", ruled=True)
 
 
 def _follow(steps: Iterable[Step], opened: set[int | None]) -> None:
@@ -146,8 +153,8 @@ def _step_rows(step: Step, known: Known, marks: Mapping[int, str], opened: froze
 def _exchange_row(
     step: Step, event: Exchanged, known: Known, opened: frozenset[int], said: tuple[str, ...]
 ) -> Row:
-    stray = step.call is None
-    text = f"{'·' if stray else '│'} {request_words(event, known)}"
+    bar = "·" if step.call is None else "│"
+    text, brief = f"{bar} {request_words(event, known)}", f"{bar} {brief_request_words(event, known)}"
     if event.fate is Fate.REQUEST_LOST:
         return Row(step.number, event.process, text, target=event.server, arrow="──✗ lost", open_lanes=opened)
     mine = [change for change in step.changes if change.server is event.server]
@@ -159,6 +166,7 @@ def _exchange_row(
         step.number,
         event.process,
         text,
+        brief=brief,
         target=event.server,
         label=f"{label}   {ending}".strip() if lost else label,
         label_style="fault" if lost or failed else "plain",
@@ -171,9 +179,12 @@ def _exchange_row(
 
 def _state(changes: Sequence[Change], event: Exchanged) -> str:
     """What the server holds after the exchange, where it changed; the key only where it is not obvious."""
-    obvious = {word for word in event.request if len(changes) == 1}
+    if is_take(event):
+        return ""  # what was taken says more than what is left
+    obvious = event.request if len(changes) == 1 else event.keys[:1]
     deletes = any(verb in event.verb for verb in ("DEL", "UNLINK"))
-    return ", ".join(_holds(change, change.key in (*obvious, *event.keys[:1]), deletes) for change in changes)
+    ordered = sorted(changes, key=lambda change: change.key not in obvious)
+    return ", ".join(_holds(change, change.key in obvious, deletes) for change in ordered)
 
 
 def _holds(change: Change, obvious: bool, deletes: bool = False) -> str:
@@ -215,11 +226,10 @@ def _fault_row(step: Step, event: Faulted, opened: frozenset[int]) -> Row:
         )
     if event.process is not None:
         return Row(step.number, event.process, words, "fault", open_lanes=opened)
-    changed = ", ".join(
-        _holds(change, obvious=False) for change in step.changes if change.server is event.server
-    )
-    text = f"{words}: {changed}" if changed else words
-    return Row(step.number, event.server, text, "fault", open_lanes=opened)
+    changed = [change for change in step.changes if change.server is event.server]
+    gone = "all gone" if changed and all(change.value is None for change in changed) else ""
+    held = gone or ", ".join(_holds(change, obvious=False) for change in changed)
+    return Row(step.number, event.server, f"{words}: {held}" if held else words, "fault", open_lanes=opened)
 
 
 def initial_rows(counterexample: Counterexample) -> Iterator[Row]:

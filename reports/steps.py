@@ -8,12 +8,13 @@ those on other keys, never what the finding rests on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeGuard
 
 from cacheproof.models.decision import Fate
 from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
-from cacheproof.models.operation import Operation, Outcome
+from cacheproof.models.operation import Outcome
 from cacheproof.models.report import Counterexample
 from cacheproof.reports.changes import Change, changes_of
 
@@ -26,7 +27,7 @@ _TAKES = frozenset(
     {"BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZPOPMAX", "BZPOPMIN", "LMOVE", "LMPOP", "LPOP"}
     | {"RPOP", "RPOPLPUSH", "SPOP", "XAUTOCLAIM", "XREAD", "XREADGROUP", "ZPOPMAX", "ZPOPMIN"}
 )
-_SET_UP = frozenset({"XGROUP"})
+_SET_UP = frozenset({"CONFIG", "CREATE", "FUNCTION", "INFO", "PING", "SCRIPT", "XGROUP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,38 @@ def is_take(event: Exchanged) -> bool:
 
 def steps_of(counterexample: Counterexample) -> Steps:
     """The steps of the counterexample, numbered from 1."""
-    changes = changes_of(counterexample)
     calls, phases = _context(counterexample.history.events)
-    kept = _kept(counterexample, changes, calls)
+    found = changes_of(counterexample)
+    kept = _kept(counterexample, found, calls, phases)
+    changes = _moved(found, counterexample.history.events, kept, calls)
     items = tuple(
         Step(number, event, changes.get(event.index, ()), calls.get(event.index), phases.get(event.index))
         for number, event in enumerate(kept, start=1)
     )
     return Steps(items, _elide(items, counterexample))
+
+
+def _moved(
+    changes: Mapping[int, tuple[Change, ...]],
+    events: Sequence[Event],
+    kept: Sequence[Event],
+    calls: Mapping[int, Invoked],
+) -> Mapping[int, tuple[Change, ...]]:
+    """The changes, those of events that are dropped moved to the step before: nothing changes unseen.
+
+    What a dropped final read changed concerns another key or comes after the finding, and stays dropped.
+    """
+    shown = {event.index for event in kept}
+    moved: dict[int, tuple[Change, ...]] = {}
+    last: int | None = None
+    for event in events:
+        last = event.index if event.index in shown else last
+        found = changes.get(event.index, ())
+        call = calls.get(event.index)
+        dropped = event.index not in shown and (_sets_up(event) or (call is not None and call.final))
+        if found and last is not None and not dropped:
+            moved[last] = (*moved.get(last, ()), *found)
+    return moved
 
 
 def _context(events: Sequence[Event]) -> tuple[dict[int, Invoked], dict[int, Phase]]:
@@ -103,28 +128,51 @@ def _context(events: Sequence[Event]) -> tuple[dict[int, Invoked], dict[int, Pha
 
 
 def _kept(
-    counterexample: Counterexample, changes: Mapping[int, tuple[Change, ...]], calls: Mapping[int, Invoked]
+    counterexample: Counterexample,
+    changes: Mapping[int, tuple[Change, ...]],
+    calls: Mapping[int, Invoked],
+    phases: Mapping[int, Phase],
 ) -> list[Event]:
-    history, finding = counterexample.history, counterexample.finding
-    keep_final = _final_reads(counterexample, changes, calls)
-    last = _last_index(finding.culprit, keep_final)
-    epilogue = next((event.index for event in history.events if isinstance(event, Entered)), None)
+    workers = counterexample.history.workers
+    final = _final_reads(counterexample, changes, calls)
+    last = max(final, default=-1)
     kept: list[Event] = []
-    for event in history.events:
-        if epilogue is not None and event.index >= epilogue and isinstance(event, Faulted):
-            keep = event.index < last and (event.fault != "heal")
-        elif (call := calls.get(event.index)) is not None and call.final:
-            keep = call.index in keep_final
+    for event in counterexample.history.events:
+        call, phase = calls.get(event.index), phases.get(event.index)
+        if isinstance(event, Faulted) and phase is not None:
+            # Healing matters to a final read that is shown, waiting to an operation that is still open.
+            keep = event.fault != "heal" and (event.index < last or phase is Phase.DRAIN)
+        elif call is not None and call.final:
+            keep = call.index in final
         else:
-            keep = _is_shown(event, history.workers, changes, kept)
+            keep = _is_shown(event, workers, changes, kept)
         if keep and not _follows_crash(event, kept):
-            kept.append(event)
+            _append(kept, event, changes)
+    return _without_waiting(kept)
+
+
+def _append(kept: list[Event], event: Event, changes: Mapping[int, tuple[Change, ...]]) -> None:
+    """Add the event; time that passes in several goes, with nothing to see in between, passes once."""
+    before = kept[-1] if kept else None
+    if _is_advance(event) and _is_advance(before) and before is not None and not changes.get(before.index):
+        event = replace(event, detail=_seconds(before) + _seconds(event))
+        kept.pop()
+    kept.append(event)
+
+
+def _without_waiting(kept: list[Event]) -> list[Event]:
+    """Time that passes after everything else explains nothing."""
+    while kept and _is_advance(kept[-1]) and len(kept) > 1:
+        kept.pop()
     return kept
 
 
-def _last_index(culprit: Operation | None, keep_final: Sequence[int]) -> int:
-    """Events of the epilogue matter before the last final read that is shown."""
-    return max([*keep_final, culprit.invoked if culprit and culprit.final else -1])
+def _is_advance(event: Event | None) -> TypeGuard[Faulted]:
+    return isinstance(event, Faulted) and event.fault == "advance" and isinstance(event.detail, (int, float))
+
+
+def _seconds(event: Faulted) -> float:
+    return event.detail if isinstance(event.detail, (int, float)) else 0.0
 
 
 def _final_reads(
@@ -145,7 +193,7 @@ def _final_reads(
 def _is_shown(
     event: Event, workers: Sequence[int], changes: Mapping[int, tuple[Change, ...]], kept: Sequence[Event]
 ) -> bool:
-    if isinstance(event, (Committed, Entered)):
+    if isinstance(event, (Committed, Entered)) or _sets_up(event):
         return False
     process = getattr(event, "process", None)
     if process not in workers or isinstance(event, Faulted):
@@ -155,10 +203,13 @@ def _is_shown(
     return isinstance(event, Exchanged) and not _is_idle(event, bool(changes.get(event.index)), bool(kept))
 
 
+def _sets_up(event: Event) -> bool:
+    """Creates a group, loads a script: what a cache has to do once, and no part of any story."""
+    return isinstance(event, Exchanged) and event.verb.split(" ")[0] in _SET_UP
+
+
 def _is_idle(event: Exchanged, changed: bool, begun: bool) -> bool:
-    """A worker that sets itself up or finds nothing to do."""
-    if event.verb.split(" ")[0] in _SET_UP:
-        return True
+    """A worker that finds nothing to do."""
     empty = event.waits or event.reply in (None, [], {})
     polls = is_take(event) and event.fate is Fate.DELIVERED
     return not changed and (polls and empty or not begun and polls)

@@ -29,7 +29,9 @@ __all__ = ["WIDEST", "Page", "render_counterexample", "render_report", "render_v
 WIDEST = 120
 """Wider lines are hard to read, so a wider terminal is not filled."""
 
-LABEL_CELLS = 14
+LABEL_CELLS = 15
+_BESIDE = 6
+_MOST_FIXES = 2
 
 _STYLES: Mapping[str, str] = {
     "plain": "",
@@ -201,12 +203,12 @@ def _shrinking(found: Counterexample) -> str:
 
 def _ways_on(found: Counterexample, report: Report, width: int) -> Iterator[Line]:
     """What helps, how to see it again, and where chance came from."""
-    fixes = " · ".join(anomaly_fixes(found.anomaly))
+    fixes = " · ".join(anomaly_fixes(found.anomaly)[:_MOST_FIXES])
     explain = f"cacheproof explain {plain(found.anomaly)}" if is_catalogued(found.anomaly) else ""
-    if fixes and cell_len(fixes) + 6 + cell_len(explain) <= width - LABEL_CELLS:
-        fixes, explain = f"{fixes}      {explain}".rstrip(), ""
+    if fixes and explain and cell_len(fixes) + _BESIDE + cell_len(explain) <= width - LABEL_CELLS:
+        fixes, explain = f"{fixes}{' ' * _BESIDE}{explain}", ""
     yield from _labelled("known fixes", fixes, width)
-    yield from _labelled("explained by", explain, width)
+    yield from _labelled("more", explain, width)
     if found.replay_command:
         yield from _command("replay", plain(found.replay_command), width)
     yield from _labelled("seed", f"{report.seed} (profile {plain(report.profile)})", width)
@@ -214,12 +216,12 @@ def _ways_on(found: Counterexample, report: Report, width: int) -> Iterator[Line
 
 def _labelled(label: str, text: str, width: int) -> Iterator[Line]:
     """A label in its column, and the text beside it, wrapped."""
-    for position, line in enumerate(wrap_beside(text, width)):
+    for position, line in enumerate(_beside(text, width)):
         name = label if position == 0 else ""
         yield (Span(f"{name:<{LABEL_CELLS}}", "dim"), Span(line))
 
 
-def wrap_beside(text: str, width: int) -> Iterator[str]:
+def _beside(text: str, width: int) -> Iterator[str]:
     """`text` wrapped to what a label leaves of the width."""
     room = max(width - LABEL_CELLS, 4)
     return iter([text]) if text and cell_len(text) <= room else wrap(text, room)
@@ -250,7 +252,7 @@ def _report_lines(report: Report, chosen: Sequence[Cell], width: int) -> Iterato
     for cell in first:
         yield from _counterexample_lines(cell, report, width)
         for other in again.get(_story(cell), ()):
-            yield from _labelled("also", _also(other), width)
+            yield from _also(other, width)
         yield ()
         yield ()
     yield from _paragraph(render_verdict_line(report), width, "strong")
@@ -271,11 +273,12 @@ def _grouped(chosen: Sequence[Cell]) -> tuple[list[Cell], Mapping[tuple[str, str
     return list(first.values()), again
 
 
-def _also(cell: Cell) -> str:
-    """That the same anomaly refutes the guarantee under another condition too."""
-    words = f"{plain(cell.guarantee)} under {cell.condition.value}, by the same anomaly"
-    command = cell.counterexample.replay_command if cell.counterexample else None
-    return f"{words}: {plain(command)}" if command else words
+def _also(cell: Cell, width: int) -> Iterator[Line]:
+    """That the same anomaly refutes the guarantee under another condition too, and how to see that."""
+    words = f"{plain(cell.guarantee)} is refuted under {cell.condition.value} too, by the same anomaly"
+    yield from _labelled("also", words, width)
+    if cell.counterexample and cell.counterexample.replay_command:
+        yield from _command("", plain(cell.counterexample.replay_command), width)
 
 
 def _notes(report: Report, width: int) -> Iterator[Line]:

@@ -82,7 +82,9 @@ def plain(text: object) -> str:
 
 def _disturbs(char: str) -> bool:
     # Variation selectors change the width of the character before them, and not on every terminal.
-    return unicodedata.category(char) in _ESCAPED or ord(char) in _VARIATION_SELECTORS
+    # A blank that is no space looks like one and is not equal to one.
+    blank = char.isspace() and char != " "
+    return blank or unicodedata.category(char) in _ESCAPED or ord(char) in _VARIATION_SELECTORS
 
 
 def _escape(char: str) -> str:
@@ -118,15 +120,12 @@ def show(value: Any, cells: int = VALUE_CELLS) -> str:
 
 
 def seconds_words(seconds: object) -> str:
-    """ "300 s", "0.05 s"; a thing that is no number as it is."""
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
-        return f"{seconds:,.0f} s" if seconds == round_or_none(seconds) else f"{seconds:,.3g} s"
-    return plain(seconds)
-
-
-def round_or_none(number: float) -> int | None:
-    """The nearest whole number; None for infinities and NaN, which have none."""
-    return round(number) if abs(number) < float("inf") else None
+    """ "300 s", "0.05 s", "24 h" for whole hours; a thing that is no number as it is."""
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        return plain(seconds)
+    if seconds and not seconds % 3600:
+        return f"{seconds / 3600:,.0f} h"
+    return f"{seconds:,.0f} s" if not seconds % 1 else f"{seconds:,.4g} s"
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ Rules
     (`supervisor.py`) is the parent of both servers and is missed by nobody when the harness is gone.
 2.  A forked child of the harness that goes on living closes `lifeline_fds`, or calls `stop`, which in a
     forked child does no more than that.
-3.  As root, both servers run as user 65534, since PostgreSQL refuses root.
+3.  As root, both servers run as another user, since PostgreSQL refuses root (`user.py`).
 """
 
 import os
@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import Self
 
 from cacheproof.chaos.servers.binaries import Binaries, find_binaries, reachable
-from cacheproof.chaos.servers.folder import Folder, make_folder, remove_folder, server_user, sweep
+from cacheproof.chaos.servers.folder import Folder, make_folder, remove_folder, sweep
 from cacheproof.chaos.servers.lifeline import Lifeline, Program
 from cacheproof.chaos.servers.postgres import initdb, name_database, postgres
 from cacheproof.chaos.servers.process import Process, blame, exit_of
 from cacheproof.chaos.servers.server import Server
+from cacheproof.chaos.servers.user import server_user
 from cacheproof.chaos.servers.valkey import valkey
 from cacheproof.models.errors import HarnessError
 

@@ -7,7 +7,7 @@ Rules
 2.  `sweep` removes leftovers of the same user.  A folder without the file `owner` is not ours and stays,
     unless it is empty.
 3.  The path is short, since paths of unix sockets are limited to 107 bytes: where TMPDIR is too long, /tmp.
-4.  As root, servers run as user and group 65534 ("nobody"): the group may pass through the folder, and owns
+4.  As root, servers run as user and group "nobody": the group may pass through the folder, and owns
     nothing in it but its own sub-folders.  Nobody else gets in.
 """
 
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cacheproof.chaos.servers.server import LONGEST_SOCKET_PATH
+from cacheproof.chaos.servers.user import server_user
 from cacheproof.models.errors import EnvironmentFault
 
-__all__ = ["Folder", "free_space", "make_folder", "remove_folder", "server_user", "sweep"]
+__all__ = ["Folder", "free_space", "make_folder", "remove_folder", "sweep"]
 
-PREFIX = "cacheproof-"
-NOBODY = 65534
+_PREFIX = "cacheproof-"
 _OWNER = "owner"
 _LONGEST_NAME = len("/cacheproof-12345678/database/.s.PGSQL.5432")
 _ATTEMPTS = 10
@@ -42,27 +42,23 @@ class Folder:
     def sub_folder(self, name: str) -> Path:
         """A new folder inside that belongs to the user that servers run as, and to nobody else."""
         path = self.path / name
-        path.mkdir(mode=0o700)
         user = server_user()
+        path.mkdir(mode=0o700)
         if user is not None:
             os.chown(path, user, user)
         return path
 
 
-def server_user() -> int | None:
-    """The user that servers must run as if not as ourselves: PostgreSQL refuses to run as root."""
-    return NOBODY if os.geteuid() == 0 else None
-
-
 def make_folder(within: Path | None = None) -> Folder:
     """A new, locked, empty folder in `within`, or in the system's temporary folder.
 
-    Raises EnvironmentFault if it would be too long for sockets, or cannot be made.
+    Raises EnvironmentFault if it would be too long for sockets, or cannot be made, or if servers cannot run as
+    any user here.
     """
-    parent = _parent(within)
+    parent, user = _parent(within), server_user()
     try:
         for _ in range(_ATTEMPTS):
-            folder = _claim(Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)))
+            folder = _claim(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)), user)
             if folder is not None:
                 return folder
     except OSError as error:
@@ -78,7 +74,7 @@ def sweep(within: Path | None = None) -> list[Path]:
 
     Their servers are gone already: the kernel ended them with the supervisor.
     """
-    candidates = sorted(_parent(within).glob(PREFIX + "*"))
+    candidates = sorted(_parent(within).glob(_PREFIX + "*"))
     return [path for path in candidates if _is_ours(path) and _remove_leftover(path)]
 
 
@@ -110,7 +106,7 @@ def _parent(within: Path | None) -> Path:
     )
 
 
-def _claim(path: Path) -> Folder | None:
+def _claim(path: Path, user: int | None) -> Folder | None:
     """Put the locked file `owner` into a new folder.  None if a sweep saw it unlocked and was faster."""
     try:
         fd = os.open(path / _OWNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -121,8 +117,8 @@ def _claim(path: Path) -> Folder | None:
         if os.fstat(fd).st_nlink == 0:
             raise BlockingIOError
         os.write(fd, f"process {os.getpid()}\n".encode())
-        if server_user() is not None:
-            os.chown(path, -1, NOBODY)
+        if user is not None:
+            os.chown(path, -1, user)
             path.chmod(0o710)
     except BlockingIOError:
         os.close(fd)

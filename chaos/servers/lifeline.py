@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cacheproof.chaos.servers.folder import Folder, remove_folder, server_user
+from cacheproof.chaos.servers.folder import Folder, remove_folder
+from cacheproof.chaos.servers.user import server_user
 from cacheproof.models.errors import EnvironmentFault, HarnessError
 
 __all__ = ["Lifeline", "Program"]
@@ -50,7 +51,6 @@ class Lifeline:
     def __init__(self, folder: Folder) -> None:
         """Takes over the lock of `folder`."""
         self._folder = folder.path
-        self._log = folder.path / "supervisor.log"
         self._asked = 0
         self.ended = False
         self._unread = b""
@@ -58,7 +58,7 @@ class Lifeline:
         # A bare number: a socket object in a forked child would close the number again, whatever it means by then.
         self.fd = ours.detach()
         try:
-            self._process = _start_supervisor(folder, theirs.fileno(), self._log)
+            self._process = _start_supervisor(folder, theirs.fileno())
         except OSError as error:
             os.close(self.fd)
             raise EnvironmentFault(f"no process can be started: {error}; free memory or processes") from None
@@ -81,7 +81,7 @@ class Lifeline:
         if "error" in answer:
             raise EnvironmentFault(
                 f"{program.title} cannot be started: {answer['error']}; "
-                "can this user run the program, and, if it is root, run it as user 65534?"
+                "can this user run the program and, if it is root, change to another user?"
             )
         pid: int = answer["pid"]
         return pid
@@ -125,7 +125,7 @@ class Lifeline:
         except (BrokenPipeError, ConnectionResetError):
             raise self._gone() from None
         if what != "spawn" and "error" in answer:
-            raise HarnessError(f"supervisor refused {what!r}: {answer['error']}")
+            raise HarnessError(f"supervisor failed at {what!r}: {answer['error']}")
         return answer
 
     def _answer(self) -> dict[str, Any]:
@@ -154,21 +154,18 @@ class Lifeline:
         return line
 
     def _gone(self) -> EnvironmentFault:
-        words = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
         return EnvironmentFault(
             f"supervisor of the servers (process {self._process.pid}) is gone, and the servers with it; "
-            f"was it killed?{words and ' it wrote: ' + words}"
+            "was it killed?"
         )
 
 
-def _start_supervisor(folder: Folder, theirs: int, log: Path) -> subprocess.Popen[bytes]:
-    with open(log, "wb") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_PROGRAM), str(folder.path), str(folder.lock_fd)],
-            cwd="/",
-            stdin=theirs,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            pass_fds=(folder.lock_fd,),
-            start_new_session=True,
-        )
+def _start_supervisor(folder: Folder, theirs: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_PROGRAM), str(folder.path)],
+        cwd="/",
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(folder.lock_fd,),
+        start_new_session=True,
+    )

@@ -84,6 +84,7 @@ def initdb(binaries: Binaries, folder: Folder) -> Program:
         cwd=place,
         log=folder.path / "initdb.log",
         farewell=signal.SIGKILL,
+        locks=(place / "data" / "postmaster.pid",),  # of the server that initdb runs for a moment
     )
 
 

@@ -15,6 +15,8 @@ __all__ = ["Process", "blame", "exit_of"]
 
 _PAUSE_S = 0.0005
 _LAST_LINES = 12
+# The last is PostgreSQL's word for a write that was cut short.
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "Check free disk space")
 
 
 class Process:
@@ -106,7 +108,7 @@ class Process:
 def blame(program: Program, what: str) -> EnvironmentFault:
     """The fault of a program: what happened, the end of its log, and what to do about it."""
     log = _last_lines(program.log)
-    if "No space left on device" in log or "Disk quota exceeded" in log:
+    if any(words in log for words in _DISK_FULL):
         todo = (
             f"the disk is full ({free_space(program.log.parent)}); make room, or set TMPDIR to another folder"
         )

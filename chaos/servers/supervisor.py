@@ -1,16 +1,19 @@
 """The supervisor: parent of the embedded servers.  A program of its own, run as
 
-    python -I -S supervisor.py FOLDER LOCK        (LOCK: a file descriptor, held locked until the end)
+    python -I -S supervisor.py FOLDER
 
-Its standard input is one end of a socket pair whose other end only the harness holds.  Requests and answers
+It inherits the descriptor that holds FOLDER's lock, and keeps it until it ends; servers do not get it.  Its
+standard input is one end of a socket pair whose other end only the harness holds.  Requests and answers
 are JSON, one a line, each request answered in order:
 
     {"id": 1, "do": "spawn", "name": …, "argv": […], "cwd": …, "log": …, "user": 65534 or null,
-     "farewell": signal, "locks": [path, …]}        →  {"id": 1, "pid": …} or {"id": 1, "error": …}
+     "farewell": signal, "locks": [path, …]}        →  {"id": 1, "pid": …}
     {"id": 2, "do": "poll", "name": …}              →  {"id": 2, "exit": null or code, negative for a signal}
     {"id": 3, "do": "kill", "name": …}              →  {"id": 3}  when all its processes are gone
     {"id": 4, "do": "stop", "name": …}              →  {"id": 4}  the same, after a farewell signal
     {"id": 5, "do": "end"}                          →  {"id": 5}  servers stopped, FOLDER removed
+
+A request that fails is answered {"id": …, "error": text}.
 
 Rules
 1.  The supervisor is the parent of every server, so a process id that it signals cannot have been used anew:
@@ -34,6 +37,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,7 +92,7 @@ class Supervisor:
             case "end":
                 self.end()
             case unknown:
-                return {"error": f"unknown request {unknown!r}"}
+                raise ValueError(f"unknown request {unknown!r}")
         return {}
 
     def spawn(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -207,13 +211,16 @@ def _reply(fd: int, answer: dict[str, Any]) -> None:
 
 def _serve(supervisor: Supervisor, fd: int) -> None:
     for request in _requests(fd):
-        _reply(fd, {"id": request["id"], **supervisor.answer(request)})
+        try:
+            answer = supervisor.answer(request)
+        except Exception:  # the harness is told, and decides
+            answer = {"error": traceback.format_exc()}
+        _reply(fd, {"id": request["id"], **answer})
         if request["do"] == "end":
             return
 
 
-def _main(folder: str, lock: str) -> None:
-    os.set_inheritable(int(lock), False)  # a server must not hold it
+def _main(folder: str) -> None:
     os.umask(0o077)
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -226,4 +233,4 @@ def _main(folder: str, lock: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(sys.argv[1])

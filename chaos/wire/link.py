@@ -136,8 +136,8 @@ class Link(ABC):
 
     def advance(self) -> None:
         """Answer and pass on what needs no decision, up to the first exchange that does."""
-        while self.queue and isinstance(self.queue[0], Request):
-            request = self.queue.popleft()
+        while self.queue and isinstance(request := self.queue[0], Request):
+            self.queue.popleft()
             self.send(request.answer if request.answer is not None else self.forward(request))
 
     def drop_client(self, *, reset: bool) -> None:

@@ -14,6 +14,7 @@ The functions below the parsers encode what the wire itself says to clients and 
 Source: PostgreSQL documentation, "Frontend/Backend Protocol", Message Formats (protocol 3.0 and 3.2).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
@@ -106,7 +107,7 @@ FrontendPacket = Startup | SSLRequest | GSSENCRequest | CancelRequest | Message
 _Packet = TypeVar("_Packet", bound=FrontendPacket)
 
 
-class _Parser(Generic[_Packet]):
+class _Parser(ABC, Generic[_Packet]):
     """Keeps the part of a packet that has arrived until the rest of it is there."""
 
     __slots__ = ("_failure", "_needed", "_passed", "_rest")
@@ -139,9 +140,9 @@ class _Parser(Generic[_Packet]):
         self._rest = bytearray(source[position:])
         return found
 
+    @abstractmethod
     def _cut(self, source: bytes, found: list[_Packet]) -> tuple[int, int]:
         """Append what is complete; returns where the rest begins and how many bytes of it are needed."""
-        raise NotImplementedError
 
 
 class BackendParser(_Parser[Message]):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 __all__ = ["Statement", "keys_in", "may_write", "verb", "verbs", "words"]
 
 _CACHED_LENGTH = 4096
-"""Longer texts (bulk loads with the data written out) are read anew each time and fill no cache."""
+"""Of longer texts (bulk loads with the data written out) only the last few are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Token(NamedTuple):
 
 
 def _read(sql: str) -> _Facts:
-    return _read_cached(sql) if len(sql) <= _CACHED_LENGTH else _read_facts(sql)
+    return _read_cached(sql) if len(sql) <= _CACHED_LENGTH else _read_long(sql)
 
 
 def _read_facts(sql: str) -> _Facts:
@@ -108,6 +108,7 @@ def _read_facts(sql: str) -> _Facts:
 
 
 _read_cached = lru_cache(maxsize=1024)(_read_facts)
+_read_long = lru_cache(maxsize=4)(_read_facts)
 
 
 # --- lexical rules (PostgreSQL documentation, "Lexical Structure") ---
@@ -205,7 +206,7 @@ def _nesting(token: _Token, statement: Sequence[_Token]) -> int:
     if token.kind != "word" or token.text not in ("BEGIN", "CASE", "END"):
         return 0
     # Only the body of a routine has statements within (psql's own rule).
-    head = {kind_text.text for kind_text in statement[1:4]}
+    head = {word.text for word in statement[1:4]}
     if statement[0].text != "CREATE" or not head & _ROUTINES:
         return 0
     return -1 if token.text == "END" else 1
@@ -240,7 +241,7 @@ _CHANGE_NO_ROWS = _names(
     ABORT BEGIN CLOSE DEALLOCATE DISCARD LISTEN RELEASE RESET ROLLBACK SAVEPOINT SET SHOW START UNLISTEN
     """
 )
-_READERS = frozenset({"SELECT", "TABLE", "VALUES", "WITH"})
+_READERS = frozenset({"SELECT", "TABLE", "VALUES"})
 _WRITERS = frozenset({"DELETE", "INSERT", "INTO", "MERGE"})
 
 # Words that may stand before a parenthesis without being a call.
@@ -289,6 +290,6 @@ def _changes(earlier: _Token, before: _Token, token: _Token) -> bool:
         return token.text in _WRITERS or (token.text == "UPDATE" and not locks)
     if token.text != "(" or before.kind not in ("word", "name"):
         return False
-    known = before.kind == "word" and before.text in (_NO_CALL | _HARMLESS)
+    known = before.kind == "word" and (before.text in _NO_CALL or before.text in _HARMLESS)
     # A name of somebody's schema is somebody's function, whatever it is called.
     return not known or earlier.text == "."

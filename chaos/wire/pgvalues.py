@@ -88,11 +88,8 @@ def _float4(value: bytes) -> Value:
     return next((short for short in nearest if _single(short) == number), number)
 
 
-def _single(number: float) -> float | None:
-    try:
-        single: float = _FLOAT4.unpack(_FLOAT4.pack(number))[0]
-    except OverflowError:
-        return None
+def _single(number: float) -> float:
+    single: float = _FLOAT4.unpack(_FLOAT4.pack(number))[0]
     return single
 
 

@@ -343,7 +343,7 @@ def _whole_command(data: bytes) -> Command | None:
 
 
 _INLINE = re.compile(
-    rb"""\s*([^\s"']*+)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?=\s|\Z)""",
+    rb"""\s*+([^\s"']*+)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?=\s|\Z)""",
     re.DOTALL,
 )
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -438,13 +438,17 @@ _NULLABLE = frozenset(b"$*")
 
 
 class _Open:
-    """An aggregate whose elements are not all there yet.  `size` is their number, None for a streamed one."""
+    """An aggregate (or streamed string) whose elements are not all there yet.
 
-    __slots__ = ("items", "kind", "size")
+    `size` is their number, None for a streamed one; `held` counts the bytes of a streamed string.
+    """
+
+    __slots__ = ("held", "items", "kind", "size")
 
     def __init__(self, kind: int, size: int | None) -> None:
         self.kind = kind
         self.size = size
+        self.held = 0
         self.items: list[RespValue] = []
 
 
@@ -492,7 +496,7 @@ class ReplyParser:
         value = self._element()
         if value is _WAIT:
             self._stream.at = begun
-        return value if isinstance(value, _Mark) else self._place(value)
+        return value if isinstance(value, _Mark) else self._place(value, begun)
 
     def _element(self) -> RespValue | _Mark:
         stream, open_ = self._stream, self._open
@@ -601,14 +605,19 @@ class ReplyParser:
         chunk = self._stream.block(size)
         if chunk is None:
             return _WAIT
-        self._append(innermost, chunk, begun)
+        innermost.held += size
+        if innermost.held > MAX_BULK:
+            raise self._stream.error(f"at most {MAX_BULK} bytes in a streamed string", begun)
+        innermost.items.append(chunk)
         return _GO_ON
 
-    def _place(self, value: RespValue) -> RespValue | _Mark:
+    def _place(self, value: RespValue, begun: int) -> RespValue | _Mark:
         """Put a value into the innermost open aggregate; one that is complete now is a value itself."""
         while self._open:
             innermost = self._open[-1]
-            self._append(innermost, value, self._stream.at)
+            if innermost.size is None and len(innermost.items) == MAX_ELEMENTS:
+                raise self._stream.error(f"at most {MAX_ELEMENTS} elements in a streamed aggregate", begun)
+            innermost.items.append(value)
             if innermost.size is None or len(innermost.items) < innermost.size:
                 return _GO_ON
             self._open.pop()
@@ -616,11 +625,6 @@ class ReplyParser:
                 return _GO_ON
             value = _AGGREGATES[innermost.kind](innermost.items)
         return value
-
-    def _append(self, innermost: _Open, value: RespValue, at: int) -> None:
-        innermost.items.append(value)
-        if innermost.size is None and len(innermost.items) > MAX_ELEMENTS:
-            raise self._stream.error(f"at most {MAX_ELEMENTS} elements in a streamed aggregate", at)
 
 
 def _whole_reply(data: bytes) -> Reply | None:

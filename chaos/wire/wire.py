@@ -10,7 +10,9 @@ ports are closed, so that clients are refused as they would be.
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 
+from cacheproof.chaos.wire.framing import FramingError
 from cacheproof.chaos.wire.link import Link, Pending
 from cacheproof.chaos.wire.pglink import DatabaseEnd, PgLink
 from cacheproof.chaos.wire.reactor import Reactor
@@ -18,7 +20,6 @@ from cacheproof.chaos.wire.redislink import CacheEnd, RedisLink
 from cacheproof.chaos.wire.upstream import PgUpstream
 from cacheproof.models.decision import ServerName
 from cacheproof.models.errors import EnvironmentFault
-from cacheproof.chaos.wire.framing import FramingError
 
 __all__ = ["Wire"]
 
@@ -122,7 +123,7 @@ class Wire:
             else:
                 link = PgLink(client, port.process, number, self._keys, end=self._database)
             self._links.setdefault(port.process, []).append(link)
-            self._reactor.register(link, lambda: self._receive(link))
+            self._reactor.register(link, partial(self._receive, link))
 
     # -- links ---------------------------------------------------------------------------------------------
 

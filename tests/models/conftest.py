@@ -1,4 +1,4 @@
-"""Readers of histories: `draw` for timelines, `act` for dialogues of clients with their servers."""
+"""Sources of histories: `draw` for timelines, `act` for dialogues with servers, `happenings` for chance."""
 
 import importlib.util
 import sys
@@ -35,3 +35,10 @@ def act() -> Callable[..., History]:
     """Reads a history from a dialogue, step by step (see dialogue.py)."""
     reader: Callable[..., History] = _neighbour("dialogue").act
     return reader
+
+
+@pytest.fixture(scope="session")
+def happenings() -> Callable[..., History]:
+    """Makes a small random history from a seed (see happenings.py)."""
+    source: Callable[..., History] = _neighbour("happenings").happenings
+    return source

@@ -42,7 +42,9 @@ def draw(text: str, initial: Mapping[str, Value] | None = None) -> History:
         if name == "s":
             times += [(found.start(), float(found[0])) for found in re.finditer(r"[\d.]+", body)]
         elif name == "db":
-            marks += [(found.start(), 1, _commit(key or "k", found[0])) for found in re.finditer(r"\S+", body)]
+            marks += [
+                (found.start(), 1, _commit(key or "k", found[0])) for found in re.finditer(r"\S+", body)
+            ]
         elif name == "quiet":
             marks.append((body.index("*"), 1, Entered(0, 0.0, Phase.QUIESCE)))
         else:

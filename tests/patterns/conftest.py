@@ -5,6 +5,8 @@ everything that was queued before.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,3 +75,26 @@ def opened(env: World) -> Iterator[Callable[..., Any]]:
     for cache in made:
         cache.db.close()
         getattr(cache, "records", cache).redis.close()
+
+
+@pytest.fixture
+def at_work(env: World) -> Callable[[Any], AbstractContextManager[Future[Any]]]:
+    """`with at_work(worker) as ended:` runs it in a thread, and ends it if the block did not.
+
+    A worker that should have stopped and did not loses both of its connections, so that the test fails
+    instead of hanging.
+    """
+
+    @contextmanager
+    def run(worker: Any) -> Iterator[Future[Any]]:
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(worker.work)
+            try:
+                yield ended
+            finally:
+                if not ended.done():
+                    others = "pid <> pg_backend_pid() and backend_type = 'client backend'"
+                    env.db.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}")
+                    env.redis.client_kill_filter(_type="normal", skipme=True)
+
+    return run

@@ -16,8 +16,9 @@ from cacheproof.chaos.servers.embedded import EmbeddedServers
 Ended = Callable[[], bool]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
+    """One pair for all tests that need no pair of their own; each starts what it needs running."""
     with EmbeddedServers() as running:
         yield running
 

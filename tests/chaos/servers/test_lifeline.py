@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cacheproof.chaos.servers import lifeline as module
 from cacheproof.chaos.servers.folder import make_folder
 from cacheproof.chaos.servers.lifeline import Lifeline, Program
 from cacheproof.models.errors import EnvironmentFault, HarnessError
@@ -59,9 +60,10 @@ def test_an_interrupted_call_does_not_shift_answers(lifeline: Lifeline) -> None:
 
 
 def test_unknown_requests_are_our_fault(lifeline: Lifeline) -> None:
-    """A request that the supervisor does not know is a HarnessError."""
-    with pytest.raises(HarnessError, match="refused 'dance'"):
-        lifeline._ask("dance")
+    """A program that was never spawned is a HarnessError, and the supervisor goes on."""
+    with pytest.raises(HarnessError, match=r"(?s)failed at 'poll': Traceback.*KeyError: 'never spawned'"):
+        lifeline.exit_code("never spawned")
+    assert lifeline.spawn(SLEEP)
 
 
 def test_a_killed_supervisor_is_a_fault(watch: Watch) -> None:
@@ -78,11 +80,19 @@ def test_a_killed_supervisor_is_a_fault(watch: Watch) -> None:
     assert not folder.path.exists()
 
 
-def test_a_failing_supervisor_leaves_its_last_words(lifeline: Lifeline) -> None:
-    """What the supervisor wrote before it broke is in the fault."""
-    os.write(lifeline.fd, b'{"id": 0, "do": "poll", "name": "never spawned"}\n')
-    with pytest.raises(EnvironmentFault, match=r"gone"):
+def test_a_stopped_supervisor_is_a_fault(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that does not answer in time is told apart from one that is gone; `end` gets rid of it."""
+    folder = make_folder()
+    lifeline = Lifeline(folder)
+    pid = lifeline.spawn(SLEEP)
+    ended = watch(pid)
+    os.kill(_supervisor_of(pid), signal.SIGSTOP)
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    with pytest.raises(EnvironmentFault, match="did not answer .* is it stopped"):
         lifeline.exit_code("it")
+    lifeline.end()
+    assert ended()
+    assert not folder.path.exists()
 
 
 def test_the_descriptor_is_not_inherited_by_programs(lifeline: Lifeline) -> None:

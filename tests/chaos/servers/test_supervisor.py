@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ class Talk:
         assert program.__file__
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", program.__file__, str(folder), str(self.lock)],
-                stdin=theirs,
+                [sys.executable, "-I", "-S", program.__file__, str(folder)],
+                stdin=theirs.fileno(),
                 stderr=subprocess.PIPE,
                 pass_fds=(self.lock,),
+                env={**os.environ, "SECRET": "of the harness"},
             )
         self.answers = self.ours.makefile("rb")
 
@@ -43,7 +45,13 @@ class Talk:
         return answer
 
     def spawn(self, *argv: str, name: str = "it", **details: Any) -> dict[str, Any]:
-        defaults = {"cwd": "/", "log": str(self.folder / "log"), "user": None, "farewell": 15, "locks": []}
+        defaults: dict[str, Any] = {
+            "cwd": "/",
+            "log": str(self.folder / "log"),
+            "user": None,
+            "farewell": 15,
+            "locks": [],
+        }
         return self.ask("spawn", name=name, argv=argv, **{**defaults, **details})
 
     def hang_up(self) -> None:
@@ -117,7 +125,13 @@ def test_kill_spares_other_programs(talk: Talk) -> None:
 def test_stop_says_farewell_first(talk: Talk) -> None:
     """A program that handles its farewell signal ends by itself, with its own exit code."""
     ready = talk.folder / "ready"
-    talk.spawn("/bin/sh", "-c", "trap 'exit 5' QUIT; echo 1; while :; do sleep 0.01; done", farewell=3, log=str(ready))
+    talk.spawn(
+        "/bin/sh",
+        "-c",
+        "trap 'exit 5' QUIT; echo 1; while :; do sleep 0.01; done",
+        farewell=3,
+        log=str(ready),
+    )
     _lines(ready, 1)
     talk.ask("stop", name="it")
     assert talk.ask("poll", name="it") == {"exit": 5}
@@ -181,7 +195,9 @@ def test_killed_supervisor_takes_programs_along(talk: Talk, watch: Watch) -> Non
 def test_programs_hold_nothing_of_the_supervisor(talk: Talk) -> None:
     """A program has three descriptors, neither the lifeline nor the lock, and a plain environment."""
     log = talk.folder / "out"
-    talk.spawn("/bin/sh", "-c", "ls /proc/$$/fd | wc -l; echo $PATH; env | grep -c SECRET; echo $$", log=str(log))
+    talk.spawn(
+        "/bin/sh", "-c", "ls /proc/$$/fd | wc -l; echo $PATH; env | grep -c SECRET; echo $$", log=str(log)
+    )
     words = _words(log, 4)
     assert words[0] == "3"
     assert words[2] == "0"
@@ -204,7 +220,9 @@ def _spawned(talk: Talk) -> str:
 
 def _words(log: Path, count: int) -> list[str]:
     """The words of a log, once it holds as many."""
+    deadline = time.monotonic() + 10
     while len(words := log.read_text().split()) < count:
+        assert time.monotonic() < deadline, words
         os.sched_yield()
     return words
 

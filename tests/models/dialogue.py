@@ -1,0 +1,101 @@
+"""Reads a history from a dialogue: what clients, servers and chance did, a line a step.
+
+    B read                 client B invokes a read of the default key "k"
+    B GET -> nil           its exchange with the cache, and the reply (nil: none)
+    B SELECT -> v1         its exchange with the database
+    A write v2             A invokes a write of v2; `@b` anywhere in a line names another key than "k"
+    A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was); `waits`: it has to wait
+    A commits v2           v2 became visible in the database, by an exchange of A
+    A ok                   A's operation returned; for a read `ok v1`; or `fail`, `info`
+    A crash                a fault; also `kill cache`, `advance 10`, `quiet` (the run came to rest), `final`
+                           (the reads after it are those of the epilogue)
+
+Verbs in capitals are exchanges; several in one transaction are joined with "+": `SET+XADD v2`.
+"""
+
+from collections.abc import Mapping
+
+from cacheproof.models.decision import Fate, ServerName
+from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
+from cacheproof.models.history import History
+from cacheproof.models.operation import Outcome, Value
+
+__all__ = ["act"]
+
+_SQL = {"BEGIN", "COMMIT", "DELETE", "INSERT", "ROLLBACK", "SELECT", "UPDATE"}
+_FATES = {"lost": Fate.REQUEST_LOST, "reply-lost": Fate.REPLY_LOST}
+
+
+class _Stage:
+    """What is known after so many lines."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.now_s = 0.0
+        self.final = False
+        self.versions: dict[str, int] = {}
+
+    def perform(self, line: str) -> None:
+        words = line.split()
+        key = next((word[1:] for word in words if word.startswith("@")), "k")
+        who, *rest = [word for word in words if not word.startswith("@")]
+        stamp = (len(self.events), self.now_s)
+        if who == "advance":
+            self.now_s += float(rest[0])
+            self.events.append(Faulted(*stamp, "advance", detail=float(rest[0])))
+        elif who == "kill":
+            self.events.append(Faulted(*stamp, "kill", server=ServerName(rest[0])))
+        elif who == "quiet":
+            self.events.append(Entered(*stamp, Phase.QUIESCE))
+        elif who == "final":
+            self.final = True
+        else:
+            self.events.append(self._event(stamp, ord(who) - ord("A"), key, rest))
+
+    def _event(self, stamp: tuple[int, float], process: int, key: str, words: list[str]) -> Event:
+        word, value = words[0], _value(words[1:])
+        if word in ("crash", "restart"):
+            return Faulted(*stamp, word, process)
+        if word in ("ok", "fail", "info"):
+            return Returned(*stamp, process, Outcome(word), value)
+        if word == "commits":
+            self.versions[key] = self.versions.get(key, 0) + 1
+            return Committed(*stamp, key, value, self.versions[key], process)
+        if word.isupper():
+            return _exchange(stamp, process, key, words)
+        return Invoked(*stamp, process, word, None if word == "work" else key, value, self.final)
+
+
+def _value(words: list[str]) -> Value:
+    return None if not words or words[0] == "nil" else words[0]
+
+
+def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]) -> Exchanged:
+    fate = next((_FATES[word] for word in words if word in _FATES), Fate.DELIVERED)
+    plain = [word for word in words if word not in _FATES and word != "waits"]
+    asked, _, answer = " ".join(plain).partition("->")
+    verb, *rest = asked.split()
+    reply: Value | dict[str, str] = _value(answer.split()) if answer else "OK"
+    if isinstance(reply, str) and reply.startswith("error"):
+        reply = {"error": reply}
+    return Exchanged(
+        *stamp,
+        process,
+        ServerName.DATABASE if verb in _SQL else ServerName.CACHE,
+        verb.replace("+", "; "),
+        (verb, key, *rest),
+        () if key == "none" else (key,),
+        None if fate is not Fate.DELIVERED or "waits" in words else reply,
+        fate,
+        waits="waits" in words,
+    )
+
+
+def act(script: str, initial: Mapping[str, Value] | None = None, workers: int = 0) -> History:
+    """The history that a dialogue tells; the record "k" starts as v1."""
+    stage = _Stage()
+    for line in filter(str.strip, script.splitlines()):
+        stage.perform(line)
+    processes = 1 + max(getattr(event, "process", None) or 0 for event in stage.events)
+    named = tuple(range(processes - workers, processes))
+    return History(dict(initial or {"k": "v1"}), tuple(stage.events), processes, named)
