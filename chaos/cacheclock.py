@@ -8,6 +8,8 @@ Rule 3  What has come due is expired at the server by the director, as an expiry
 Rule 4  Absolute times in requests and remaining ttls in replies are translated between the two clocks.
 """
 
+from collections.abc import Sequence
+
 from cacheproof.chaos.clock import EPOCH_NS, RunClock
 from cacheproof.chaos.expiry import VirtualExpiry
 from cacheproof.chaos.wire.commands import StreamIds, to_virtual
@@ -69,8 +71,8 @@ class CacheClock:
 
     def _all_keys(self) -> tuple[bytes, ...]:
         found = self.admin.call("KEYS", "*").value
-        assert isinstance(found, list)
-        return tuple(sorted({*(bytes(name) for name in found), *self._expiry.keys}))
+        names = [name for name in found if isinstance(name, bytes)] if isinstance(found, Sequence) else []
+        return tuple(sorted({*names, *self._expiry.keys}))
 
     # -- what decisions do --------------------------------------------------------------------------------
 

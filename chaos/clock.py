@@ -199,15 +199,21 @@ class SleepChannel:
 
 
 class Sleeper:
-    """The director's end of one channel.  `deadline_ns` is None while its party is not asleep."""
+    """The director's end of one channel.  `deadline_ns` is None while its party is not asleep.
 
-    __slots__ = ("_socket", "deadline_ns", "name")
+    Owns the descriptor that it is made from.
+    """
 
-    def __init__(self, directors_end: socket.socket, name: str) -> None:
-        directors_end.setblocking(False)
-        self._socket = directors_end
+    __slots__ = ("_fd", "deadline_ns", "name")
+
+    def __init__(self, fd: int, name: str) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
         self.name = name
         self.deadline_ns: int | None = None
+
+    def __del__(self) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"deadline_ns={self.deadline_ns}"
@@ -215,18 +221,18 @@ class Sleeper:
 
     def fileno(self) -> int:
         """For a selector; -1 once closed."""
-        return self._socket.fileno()
+        return self._fd
 
     @property
     def closed(self) -> bool:
         """True once the party is gone (its thread, loop or process ended), or `close` was called."""
-        return self._socket.fileno() < 0
+        return self._fd < 0
 
     def receive(self) -> None:
         """Read every packet that has arrived, without blocking; the last one says the deadline."""
         while not self.closed:
             try:
-                packet = self._socket.recv(_INT64.size)
+                packet = os.read(self._fd, _INT64.size)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -246,12 +252,14 @@ class Sleeper:
         if self.closed:
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
-            self._socket.send(_INT64.pack(1))
+            os.write(self._fd, _INT64.pack(1))
 
     def close(self) -> None:
-        """Close the director's end.  Whoever still sleeps on the channel ends with SystemExit."""
+        """Close the director's end.  Whoever still sleeps on the channel ends with SystemExit.  Idempotent."""
         self.deadline_ns = None
-        self._socket.close()
+        if not self.closed:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def receive_sleeper(registrar: socket.socket) -> Sleeper | None:
@@ -266,5 +274,5 @@ def receive_sleeper(registrar: socket.socket) -> Sleeper | None:
         return None
     for _level, _kind, data in ancillary:
         (fd,) = _FD.unpack(data)
-        return Sleeper(socket.socket(fileno=fd), name.decode(errors="replace"))
+        return Sleeper(fd, name.decode(errors="replace"))
     return None

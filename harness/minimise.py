@@ -1,7 +1,7 @@
 """Minimising a failing schedule: from dozens of decisions to the few that matter.
 
 A schedule is read as *operations* (an invocation and the exchanges delivered to its client until the next
-one; what a worker does counts as one operation that was never invoked), *faults*, and the *switches* between
+one; what a worker does counts as one operation, which has no end), *faults*, and the *switches* between
 clients.  A switch away from an operation that goes on later is a preemption: the stuff of races.
 
 Rule 1: smaller is decided by one table, `_rank`: fewest operations, then fewest faults, then fewest
@@ -25,6 +25,7 @@ after the second one wins sends the search back to the first.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice, pairwise
+from typing import TypeGuard
 
 from cacheproof.models.decision import (
     Advance,
@@ -113,7 +114,7 @@ class _Operation:
     """The indices of one operation in a schedule.
 
     `steps` are its invocation and deliveries; `faults` the crash that ended it and the restart after.
-    `ends` is True if it can run to its end: it was invoked and not cut off by a crash.
+    `ends` is True if it can run to its end: it is no worker's, and not cut off by a crash.
     """
 
     client: int
@@ -151,7 +152,12 @@ def _operations(decisions: _Schedule) -> list[_Operation]:
 def _operation(decisions: _Schedule, steps: list[int], faults: list[int]) -> _Operation:
     first = decisions[steps[0]]
     assert isinstance(first, Invoke | Deliver)
-    return _Operation(first.client, tuple(steps), tuple(faults), isinstance(first, Invoke) and not faults)
+    return _Operation(first.client, tuple(steps), tuple(faults), _is_call(first) and not faults)
+
+
+def _is_call(decision: Decision) -> TypeGuard[Invoke]:
+    """True for an invocation by a client; what a worker does has no end, even if it is invoked anew."""
+    return isinstance(decision, Invoke) and decision.f != "work"
 
 
 def _is_plain(decision: Decision) -> bool:
@@ -467,7 +473,7 @@ class _Search:
         self.known[_respell(executed, 1, exactly=True) if self.completes else executed] = executed
         for operation in _operations(executed):
             call = executed[operation.steps[0]]
-            if isinstance(call, Invoke):
+            if _is_call(call):
                 self.clients.add(call.client)
                 seen = self.longest.get(call.f, 0)
                 self.longest[call.f] = max(seen, len(operation.steps) - 1)
@@ -486,8 +492,7 @@ class _Search:
     # Phase 1: operations
 
     def remove_operations(self) -> bool:
-        changed = self.improves_any(self.by_key())
-        return self.remove_chunks(lambda: len(_operations(self.current)), self.fewer_operations) or changed
+        return self.remove_chunks(lambda: len(_operations(self.current)), self.fewer_operations)
 
     def remove_chunks(self, count: Callable[[], int], fewer: Callable[[slice], _Schedule]) -> bool:
         """Try to remove each run of so many things, the earliest first: half of them, a quarter, … one."""
@@ -506,21 +511,6 @@ class _Search:
     def fewer_operations(self, which: slice) -> _Schedule:
         chosen = _operations(self.current)[which]
         return _without(self.current, [index for item in chosen for index in item.indices])
-
-    def by_key(self) -> Iterator[_Schedule]:
-        """Only the operations on one key (and those on none), for each key: findings rarely span two."""
-        decisions = self.current
-        keys = {decision.key for decision in decisions if isinstance(decision, Invoke)} - {None}
-        if len(keys) < 2:
-            return
-        for key in sorted(map(str, keys)):
-            yield _without(decisions, self.elsewhere(decisions, key))
-
-    def elsewhere(self, decisions: _Schedule, key: str) -> Iterator[int]:
-        for operation in _operations(decisions):
-            call = decisions[operation.steps[0]]
-            if isinstance(call, Invoke) and call.key not in (key, None):
-                yield from operation.indices
 
     # Phase 2: faults
 
@@ -597,7 +587,7 @@ class _Search:
         """One client does the work of another, where the two never have an operation open at a time."""
         spans: dict[int, list[tuple[int, int]]] = {}
         for operation in _operations(self.current):
-            if isinstance(self.current[operation.steps[0]], Invoke):
+            if _is_call(self.current[operation.steps[0]]):
                 spans.setdefault(operation.client, []).append((operation.steps[0], operation.steps[-1]))
         for kept, gone in combinations(sorted(spans), 2):
             apart = all(a[1] < b[0] or b[1] < a[0] for a in spans[kept] for b in spans[gone])
@@ -643,8 +633,8 @@ class _Search:
                         yield moved
 
     def renumbered(self) -> Iterator[_Schedule]:
-        """Clients numbered by first appearance.  Workers, which are never invoked, keep their numbers."""
-        clients = {d.client for d in self.current if isinstance(d, Invoke)}
+        """Clients numbered by first appearance.  Workers keep their numbers."""
+        clients = {d.client for d in self.current if _is_call(d)}
         order = [client for client in _appearance(self.current) if client in clients]
         numbers = dict(zip(order, range(len(order)), strict=True))
         if any(client != number for client, number in numbers.items()):
@@ -706,7 +696,7 @@ class _Search:
 
     def call(self, operation: _Operation) -> Invoke | None:
         first = self.current[operation.steps[0]]
-        return first if isinstance(first, Invoke) else None
+        return first if _is_call(first) else None
 
     def of_each_kind(self, invoked: list[_Operation]) -> list[_Operation]:
         """The first operation of each name and key, and the first such one by another client."""
@@ -731,7 +721,7 @@ class _Search:
         extra: dict[int, _Schedule] = {}
         for operation in _operations(decisions):
             call = decisions[operation.steps[0]]
-            if operation.ends and isinstance(call, Invoke):
+            if operation.ends and _is_call(call):
                 lacking = self.longest[call.f] - (len(operation.steps) - 1)
                 extra[operation.steps[-1]] = (Deliver(operation.client),) * lacking
         return tuple(d for i, decision in enumerate(decisions) for d in (decision, *extra.get(i, ())))

@@ -10,7 +10,7 @@ from cacheproof.harness.epilogue import conclude
 from cacheproof.harness.execution import Execution
 from cacheproof.harness.world import World
 from cacheproof.models.decision import Decision
-from cacheproof.models.errors import CacheError
+from cacheproof.models.errors import CacheError, ReplayMismatch
 from cacheproof.models.event import Event
 from cacheproof.models.history import History
 from cacheproof.models.schedule import Scenario, Schedule
@@ -45,7 +45,7 @@ class Runner:
         try:
             drive(execution)
             conclude(execution)
-        except CacheError as error:
+        except (CacheError, ReplayMismatch) as error:
             problem = str(error)
         finally:
             execution.end()
@@ -54,7 +54,7 @@ class Runner:
     def replay(self, schedule: Schedule, observer: Callable[[Event], None] | None = None) -> Run:
         """Run exactly these decisions, in new processes.
 
-        Raises ReplayMismatch if one of them is not enabled when its turn comes.
+        It is a problem of the run if one of them is not enabled when its turn comes.
         """
 
         def strictly(execution: Execution) -> None:

@@ -60,7 +60,9 @@ def _matrix_lines(reports: Sequence[Report], width: int) -> Iterator[Line]:
     else:
         yield from _as_table(reports, conditions, claim, cell)
     yield ()
-    yield from ((Span(line, "dim"),) for line in _legend(width))
+    gaps = any(len(cells) < len(conditions) for report in reports for cells in _by_guarantee(report).values())
+    items = [*_LEGEND, "empty: not claimed"] if claim and gaps else _LEGEND
+    yield from ((Span(line, "dim"),) for line in _legend(items, width))
 
 
 def _widths(reports: Sequence[Report], conditions: Sequence[Condition], width: int) -> tuple[int, int]:
@@ -171,10 +173,10 @@ def _as_list(reports: Sequence[Report], width: int) -> Iterator[Line]:
             yield from ((Span(line, _style(cell)),) for line in _lines(text, width, hang=4))
 
 
-def _legend(width: int) -> Iterator[str]:
+def _legend(items: Sequence[str], width: int) -> Iterator[str]:
     """The legend, broken between its items only where they fit."""
     line = ""
-    for item in _LEGEND:
+    for item in items:
         longer = f"{line} · {item}" if line else item
         if line and cell_len(longer) > width:
             yield from wrap(line, width)

@@ -19,6 +19,9 @@ from cacheproof.reports.words import plain, shorten, show
 __all__ = ["Known", "brief_request_words", "known_of", "reply_words", "request_words"]
 
 WORD_CELLS = 28
+_PAYLOADS = frozenset({"", "list", "set", "stream", "zset", "hash"})
+_CLOSING = {"[": "]", "{": "}"}
+_TOKEN = re.compile(r"[^\s\"\\\[\]{},=]+")
 _TABLE = "records"  # the harness's own table: the only one that goes without saying
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _TARGET = re.compile(r"\b(?:into|update|from)\s+([\w.\"]+)", re.IGNORECASE)
@@ -33,6 +36,17 @@ class Known:
 
     keys: frozenset[str]
     values: frozenset[str]
+
+    def gist(self, text: str) -> str:
+        """A text in JSON, or with JSON in it, as the keys and values that it speaks of; any other as it is."""
+        head, bracket, rest = text.partition("[") if "[" in text.partition("{")[0] else text.partition("{")
+        if head.strip() not in _PAYLOADS or '"' not in rest:
+            return text
+        named = [word for word in _TOKEN.findall(rest) if word in self.keys or word in self.values]
+        if not named:
+            return text
+        told = " ".join(dict.fromkeys(named))
+        return f"{head}{bracket}{told}{_CLOSING[bracket]}" if head.strip() else told
 
 
 def known_of(history: History) -> Known:
@@ -88,7 +102,7 @@ def _command_words(command: Sequence[str], known: Known) -> str:
     verb, *args = command
     brief = _BRIEF.get(verb.upper())
     kept = brief(args, known) if brief else args
-    return " ".join([plain(verb).upper(), *(show(word, WORD_CELLS) for word in kept)])
+    return " ".join([plain(verb).upper(), *(show(known.gist(word), WORD_CELLS) for word in kept)])
 
 
 def _known_only(words: Iterable[str], known: Known) -> list[str]:
@@ -236,15 +250,23 @@ def _reply_value(reply: Any, known: Known) -> str:
     """A reply that has no words of its own: the known keys and values in it, or all of it as JSON."""
     if reply is None or reply == [] or reply == {}:
         return "nothing"
+    if isinstance(reply, str):
+        return show(known.gist(reply), WORD_CELLS)
     if not isinstance(reply, (list, dict)):
         return show(reply, WORD_CELLS)
     leaves = list(_leaves(reply))
-    seen = list(dict.fromkeys(_known_only((leaf for leaf in leaves if isinstance(leaf, str)), known)))
+    seen = [leaf for leaf in leaves if isinstance(leaf, str) and _speaks_of(leaf, known)]
     if seen:
-        return shorten(" ".join(show(word, WORD_CELLS) for word in seen), 2 * WORD_CELLS)
+        return shorten(
+            " ".join(show(known.gist(leaf), WORD_CELLS) for leaf in dict.fromkeys(seen)), 2 * WORD_CELLS
+        )
     if all(leaf is None for leaf in leaves):
         return "nothing"
     return shorten(plain(json.dumps(reply, ensure_ascii=False, default=str)), WORD_CELLS)
+
+
+def _speaks_of(leaf: str, known: Known) -> bool:
+    return leaf in known.keys or leaf in known.values or known.gist(leaf) != leaf
 
 
 def _leaves(reply: Any) -> Iterator[Any]:

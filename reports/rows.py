@@ -143,9 +143,9 @@ def _step_rows(step: Step, known: Known, marks: Mapping[int, str], opened: froze
         case Exchanged():
             yield _exchange_row(step, event, known, opened, said)
         case Faulted():
-            yield _fault_row(step, event, opened)
+            yield _fault_row(step, event, known, opened)
     here = event.server if isinstance(event, (Exchanged, Faulted)) else None
-    beside = _beside([change for change in step.changes if change.server is not here])
+    beside = _beside([change for change in step.changes if change.server is not here], known)
     if beside and not (isinstance(event, Faulted) and event.fault in _EVERYWHERE):
         yield Row(beside=beside, open_lanes=opened, marks=_state_marks(step.changes))
 
@@ -159,7 +159,7 @@ def _exchange_row(
         return Row(step.number, event.process, text, target=event.server, arrow="──✗ lost", open_lanes=opened)
     mine = [change for change in step.changes if change.server is event.server]
     reply = reply_words(event, known)
-    label, failed = _state(mine, event) or reply, reply.startswith("✗")
+    label, failed = _state(mine, event, known) or reply, reply.startswith("✗")
     lost = event.fate is Fate.REPLY_LOST
     ending = "◄✗ reply lost" if lost else ""
     return Row(
@@ -177,23 +177,25 @@ def _exchange_row(
     )
 
 
-def _state(changes: Sequence[Change], event: Exchanged) -> str:
+def _state(changes: Sequence[Change], event: Exchanged, known: Known) -> str:
     """What the server holds after the exchange, where it changed; the key only where it is not obvious."""
     if is_take(event):
         return ""  # what was taken says more than what is left
     obvious = event.request if len(changes) == 1 else event.keys[:1]
     deletes = any(verb in event.verb for verb in ("DEL", "UNLINK"))
     ordered = sorted(changes, key=lambda change: change.key not in obvious)
-    return ", ".join(_holds(change, change.key in obvious, deletes) for change in ordered)
+    return ", ".join(_holds(change, known, change.key in obvious, deletes) for change in ordered)
 
 
-def _holds(change: Change, obvious: bool, deletes: bool = False) -> str:
+def _holds(change: Change, known: Known, obvious: bool = False, deletes: bool = False) -> str:
+    key, nothing = show(change.key), change.value is None
     if change.server is ServerName.DATABASE:
-        words = "no row" if change.value is None else show(change.value)
-        return words if obvious else f"{show(change.key)} {'has ' if change.value is None else '= '}{words}"
-    if change.value is None:
-        return "deleted" if obvious and deletes else "absent" if obvious else f"{show(change.key)} absent"
-    return show(change.value) if obvious else f"{show(change.key)} = {show(change.value)}"
+        words = "no row" if nothing else show(change.value)
+        return words if obvious else f"{key} {'has ' if nothing else '= '}{words}"
+    if nothing:
+        return "deleted" if obvious and deletes else "absent" if obvious else f"{key} absent"
+    words = show(known.gist(str(change.value)))
+    return words if obvious else f"{key} = {words}"
 
 
 def _state_marks(changes: Sequence[Change]) -> tuple[str, ...]:
@@ -204,16 +206,16 @@ def _state_marks(changes: Sequence[Change]) -> tuple[str, ...]:
     return (f"(cache: {show(cached[0])})",) if cached else ()
 
 
-def _beside(changes: Sequence[Change]) -> Mapping[ServerName, str]:
+def _beside(changes: Sequence[Change], known: Known) -> Mapping[ServerName, str]:
     """What changed at each server, with keys."""
     found: dict[ServerName, str] = {}
     for change in changes:
-        words = _holds(change, obvious=False)
+        words = _holds(change, known)
         found[change.server] = f"{found[change.server]}, {words}" if change.server in found else words
     return found
 
 
-def _fault_row(step: Step, event: Faulted, opened: frozenset[int]) -> Row:
+def _fault_row(step: Step, event: Faulted, known: Known, opened: frozenset[int]) -> Row:
     words = fault_words(event)
     if event.fault in _EVERYWHERE or (event.process is None and event.server is None):
         return Row(
@@ -221,14 +223,14 @@ def _fault_row(step: Step, event: Faulted, opened: frozenset[int]) -> Row:
             text=words,
             style="fault",
             ruled=True,
-            beside=_beside(step.changes),
+            beside=_beside(step.changes, known),
             marks=_state_marks(step.changes),
         )
     if event.process is not None:
         return Row(step.number, event.process, words, "fault", open_lanes=opened)
     changed = [change for change in step.changes if change.server is event.server]
     gone = "all gone" if changed and all(change.value is None for change in changed) else ""
-    held = gone or ", ".join(_holds(change, obvious=False) for change in changed)
+    held = gone or ", ".join(_holds(change, known) for change in changed)
     return Row(step.number, event.server, f"{words}: {held}" if held else words, "fault", open_lanes=opened)
 
 

@@ -91,17 +91,20 @@ def _moved(
 ) -> Mapping[int, tuple[Change, ...]]:
     """The changes, those of events that are dropped moved to the step before: nothing changes unseen.
 
-    What a dropped final read changed concerns another key or comes after the finding, and stays dropped.
+    What a dropped final read changed concerns another key and stays dropped, as does everything that the
+    epilogue changes after the last step.
     """
     shown = {event.index for event in kept}
+    epilogue = next((event.index for event in events if isinstance(event, Entered)), len(events))
+    end = max([*shown, epilogue])
     moved: dict[int, tuple[Change, ...]] = {}
     last: int | None = None
     for event in events:
         last = event.index if event.index in shown else last
         found = changes.get(event.index, ())
         call = calls.get(event.index)
-        dropped = event.index not in shown and (_sets_up(event) or (call is not None and call.final))
-        if found and last is not None and not dropped:
+        final = event.index not in shown and call is not None and call.final
+        if found and last is not None and event.index <= end and not final and not _sets_up(event):
             moved[last] = (*moved.get(last, ()), *found)
     return moved
 
@@ -146,7 +149,9 @@ def _kept(
             keep = call.index in final
         else:
             keep = _is_shown(event, workers, changes, kept)
-        if keep and not _follows_crash(event, kept):
+        if isinstance(event, Returned) and event.process in workers and phase is not None:
+            keep = False  # it is started anew until it has nothing left to do
+        if keep and not _follows_crash(event, kept) and not _starts_again(event, kept):
             _append(kept, event, changes)
     return _without_waiting(kept)
 
@@ -210,9 +215,18 @@ def _sets_up(event: Event) -> bool:
 
 def _is_idle(event: Exchanged, changed: bool, begun: bool) -> bool:
     """A worker that finds nothing to do."""
-    empty = event.waits or event.reply in (None, [], {})
+    failed = isinstance(event.reply, dict) and "error" in event.reply
+    empty = event.waits or failed or event.reply in (None, [], {})
     polls = is_take(event) and event.fate is Fate.DELIVERED
     return not changed and (polls and empty or not begun and polls)
+
+
+def _starts_again(event: Event, kept: Sequence[Event]) -> bool:
+    """A client that was started anew and has done nothing since: once more is no news."""
+    if not isinstance(event, Faulted) or event.fault != "restart":
+        return False
+    before = next((item for item in reversed(kept) if getattr(item, "process", None) == event.process), None)
+    return isinstance(before, Faulted) and before.fault == "restart"
 
 
 def _follows_crash(event: Event, kept: Sequence[Event]) -> bool:

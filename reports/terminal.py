@@ -4,7 +4,8 @@ The order is that in which a tired person asks: what is broken, why is it wrong,
 be done, how do I see it again.  Nothing here is markup: text from a cache can hold "[red]" and stays text.
 
 Colour is the console's business: `rich` leaves it out where the output is no terminal or NO_COLOR is set.
-`to_text` is for places that want a string, such as the message of a failing test.
+`to_text` is for places that want a string, such as the message of a failing test.  Print pages with
+`console.print(page, soft_wrap=True)`: else a command with a word wider than the terminal is cropped.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -249,10 +250,14 @@ def _paragraph(text: str, width: int, style: str = "plain") -> Iterator[Line]:
 
 def _report_lines(report: Report, chosen: Sequence[Cell], width: int) -> Iterator[Line]:
     first, again = _grouped(chosen)
+    drawn: dict[object, Cell] = {}
     for cell in first:
-        yield from _counterexample_lines(cell, report, width)
-        for other in again.get(_story(cell), ()):
-            yield from _also(other, width)
+        like = drawn.setdefault(_picture(cell), cell)
+        if like is cell:
+            yield from _counterexample_lines(cell, report, width)
+        else:
+            yield from _same_picture(cell, like, report, width)
+        yield from _also(again.get(_story(cell), []), width)
         yield ()
         yield ()
     yield from _paragraph(render_verdict_line(report), width, "strong")
@@ -261,6 +266,12 @@ def _report_lines(report: Report, chosen: Sequence[Cell], width: int) -> Iterato
 
 def _story(cell: Cell) -> tuple[str, str]:
     return cell.guarantee, cell.counterexample.anomaly if cell.counterexample else cell.condition.value
+
+
+def _picture(cell: Cell) -> object:
+    """What two cells have in common whose diagrams would be the same."""
+    found = cell.counterexample
+    return (found.schedule, found.finding.culprit) if found else (cell.guarantee, cell.condition)
 
 
 def _grouped(chosen: Sequence[Cell]) -> tuple[list[Cell], Mapping[tuple[str, str], list[Cell]]]:
@@ -273,12 +284,29 @@ def _grouped(chosen: Sequence[Cell]) -> tuple[list[Cell], Mapping[tuple[str, str
     return list(first.values()), again
 
 
-def _also(cell: Cell, width: int) -> Iterator[Line]:
-    """That the same anomaly refutes the guarantee under another condition too, and how to see that."""
-    words = f"{plain(cell.guarantee)} is refuted under {cell.condition.value} too, by the same anomaly"
-    yield from _labelled("also", words, width)
-    if cell.counterexample and cell.counterexample.replay_command:
-        yield from _command("", plain(cell.counterexample.replay_command), width)
+def _same_picture(cell: Cell, like: Cell, report: Report, width: int) -> Iterator[Line]:
+    """A guarantee that is refuted by a schedule which was drawn already."""
+    yield from _headline(cell, report, width)
+    found = cell.counterexample
+    if found is None:
+        return
+    yield from _paragraph(_provenance(cell, found, report.scopes), width, "dim")
+    yield ()
+    yield from _paragraph(" ".join(finding_sentences(found)), width)
+    where = f"the same schedule as for {plain(like.guarantee)} ({like.condition.value}) above"
+    yield from _labelled("diagram", where, width)
+    if found.replay_command:
+        yield from _command("replay", plain(found.replay_command), width)
+
+
+def _also(cells: Sequence[Cell], width: int) -> Iterator[Line]:
+    """That the same anomaly refutes the guarantee under other conditions too, and how to see that."""
+    if cells:
+        under = listing(cell.condition.value for cell in cells)
+        yield from _labelled("also", f"refuted under {under}, by the same anomaly", width)
+    for cell in cells:
+        if cell.counterexample and cell.counterexample.replay_command:
+            yield from _command(f" {cell.condition.value}", plain(cell.counterexample.replay_command), width)
 
 
 def _notes(report: Report, width: int) -> Iterator[Line]:
@@ -286,8 +314,9 @@ def _notes(report: Report, width: int) -> Iterator[Line]:
     for verdict in (Verdict.UNKNOWN, Verdict.NOT_EXERCISED):
         for text in _without_verdict(report, verdict):
             yield from _labelled(verdict.value, text, width)
-    for scope in report.scopes:
-        yield from _labelled("searched", _scope_words(scope), width)
+    for condition in dict.fromkeys(scope.condition for scope in report.scopes):
+        scopes = (_scope_words(scope) for scope in report.scopes if scope.condition is condition)
+        yield from _labelled("searched", f"{condition.value}: {'; '.join(scopes)}", width)
     for server, words in sorted(report.servers.items()):
         yield from _labelled(shorten(plain(server), LABEL_CELLS - 2), plain(words), width)
     for warning in report.warnings:
@@ -307,8 +336,5 @@ def _without_verdict(report: Report, verdict: Verdict) -> Iterator[str]:
 
 
 def _scope_words(scope: Scope) -> str:
-    done = "all" if scope.complete else "only"
-    rest = "" if scope.complete else ", not to the end"
-    return (
-        f"{scope.condition.value}: {done} {counted(scope.schedules, 'schedule')} of {plain(scope.name)}{rest}"
-    )
+    number = counted(scope.schedules, "schedule")
+    return f"{'all' if scope.complete else 'only the first'} {number} of {plain(scope.name)}"

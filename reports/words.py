@@ -125,7 +125,7 @@ def seconds_words(seconds: object) -> str:
         return plain(seconds)
     if seconds and not seconds % 3600:
         return f"{seconds / 3600:,.0f} h"
-    return f"{seconds:,.0f} s" if not seconds % 1 else f"{seconds:,.4g} s"
+    return f"{seconds:,.0f} s" if not seconds % 1 or abs(seconds) >= 1000 else f"{seconds:.4g} s"
 
 
 def counted(number: int, noun: str) -> str:
@@ -161,9 +161,9 @@ def call_words(event: Invoked) -> str:
 
 
 def outcome_words(event: Returned, call: Invoked | None = None) -> str:
-    """ "ok v1", "ok", "ok: no record", "failed: …", "outcome unknown: …"."""
+    """ "ok v1", "ok" (also for a write that returns what it wrote), "ok: no record", "failed: …"."""
     if event.outcome is Outcome.OK:
-        if event.value is not None:
+        if event.value is not None and (call is None or event.value != call.value):
             return f"ok {show(event.value)}"
         return "ok: no record" if call is not None and call.f == "read" else "ok"
     name = "failed" if event.outcome is Outcome.FAIL else "outcome unknown"

@@ -52,7 +52,7 @@ class CacheEnd:
             try:
                 self.said[question] = scratch.call(*command.args).raw
             finally:
-                scratch.close()
+                self.pool.discard(scratch)
         return self.said[question]
 
 
@@ -207,7 +207,7 @@ class RedisLink(Link):
         if clean:
             self._end.pool.release(upstream)
         else:
-            upstream.close()
+            self._end.pool.discard(upstream)
         self._clean = True
         return clean
 

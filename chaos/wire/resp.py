@@ -376,9 +376,9 @@ _DOUBLE = re.compile(rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?
 
 
 def _integer(text: bytes) -> RespValue:
-    if not _INTEGER.fullmatch(text) or len(text) > MAX_DIGITS:
+    if not _INTEGER.fullmatch(text):
         raise ValueError(text)
-    return int(text)
+    return int(text)  # a ValueError too if there are more than MAX_DIGITS
 
 
 def _double(text: bytes) -> RespValue:

@@ -164,21 +164,38 @@ class PgUpstream(Upstream):
 
 
 class RedisPool:
-    """Idle connections to the cache, by protocol version."""
+    """Idle connections to the cache, by protocol version, all to the server as it was last started."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._lent: set[RedisUpstream] = set()
         self._idle: dict[int, list[RedisUpstream]] = {2: [], 3: []}
 
     def acquire(self, protocol: int) -> RedisUpstream:
         idle = self._idle[protocol]
-        return idle.pop() if idle else RedisUpstream(self._server.address, protocol)
+        upstream = idle.pop() if idle else RedisUpstream(self._server.address, protocol)
+        self._lent.add(upstream)
+        return upstream
 
     def release(self, upstream: RedisUpstream) -> None:
-        """Take back a connection that has no reply outstanding and on which nothing lasting was said."""
-        self._idle[upstream.protocol].append(upstream)
+        """Take back a connection that has no reply outstanding and on which nothing lasting was said.
+
+        One from before the last `clear` is closed: its server is gone.
+        """
+        if upstream in self._lent:
+            self._lent.remove(upstream)
+            self._idle[upstream.protocol].append(upstream)
+        else:
+            upstream.close()
+
+    def discard(self, upstream: RedisUpstream) -> None:
+        """Close a connection that was lent."""
+        self._lent.discard(upstream)
+        upstream.close()
 
     def clear(self) -> None:
+        """Close all that are idle, and let none come back that is lent now."""
+        self._lent.clear()
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()

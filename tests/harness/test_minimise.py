@@ -572,16 +572,25 @@ def whole_write(client: int) -> tuple[Decision, ...]:
 def test_a_worker_takes_only_the_steps_that_are_left_for_it() -> None:
     """Six writes and eleven steps of the worker, which dies holding the last; one write and one step will do."""
     decisions: tuple[Decision, ...] = (
-        *(
-            d
-            for client in (0, 1, 0, 1, 0, 0)
-            for d in (Invoke(client, "write", "k0"), *[Deliver(client)] * 2)
-        ),
+        *[d for client in (0, 1, 0, 1, 0, 0) for d in whole_write(client)],
         *[Deliver(2)] * 11,
         Crash(2),
     )
     result = minimise(decisions, Setting(WRITE_BEHIND, "lost").attempt(2, ("k0",)))
     assert generic(result.decisions) == "A.write(k) A A W crash(W)"
+
+
+def test_a_worker_that_is_invoked_anew_stays_a_worker() -> None:
+    """Its loop is given no spare deliveries, and its number is not taken for a client's."""
+    decisions: list[Decision] = [
+        Invoke(2, "work"),
+        Deliver(2),
+        Deliver(2),
+        Invoke(1, "write", "k"),
+        Deliver(1),
+    ]
+    found = reduced(decisions, lambda text: text.startswith("C.work(None) C C ") and "write" in text, 40)
+    assert re.fullmatch(r"C\.work\(None\) C C A\.write\(k\)( A)+", found)
 
 
 def test_operations_of_one_client_are_tried_on_two() -> None:
@@ -661,6 +670,18 @@ def test_an_operation_is_moved_aside_with_the_fewest_preemptions() -> None:
         return text.count("write") == 2 and not re.match(r"([AB])\.write\(k\) \1 \1", text)
 
     assert reduced(decisions, overlap) == "A.write(k) A B.write(k) B B A"
+
+
+def test_many_operations_are_disentangled_one_at_a_time() -> None:
+    """Five operations in lockstep, too many orders to try them all: what nothing holds open is joined."""
+    clients = range(5)
+    lockstep = [Deliver(client) for _ in range(4) for client in clients]
+    decisions: list[Decision] = [*(Invoke(client, "write", "k") for client in clients), *lockstep]
+
+    def five(text: str) -> bool:
+        return text.count("write") == 5 and re.match(r"([A-E])\.write\(k\) \1 \1 \1 \1", text) is None
+
+    assert reduced(decisions, five, 4) == "A.write(k) A A A " + 4 * "B.write(k) B B B B " + "A"
 
 
 def test_clients_that_take_turns_become_one() -> None:

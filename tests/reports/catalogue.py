@@ -81,7 +81,7 @@ def crash_before_invalidation() -> Counterexample:
     B: GET user:1
     B: ok v1
 """,
-        Convergence(299.0),
+        Convergence(200.0),
         "crash-before-invalidation",
     )
 

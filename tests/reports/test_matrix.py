@@ -22,7 +22,7 @@ cache-aside
                                                                  write-behind
 
 ✓ upheld in so many schedules that exercised it · ✗ refuted by · ? unknown · – not exercised
-! not what the contract says
+! not what the contract says · empty: not claimed
 """
 
 

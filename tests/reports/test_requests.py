@@ -42,6 +42,8 @@ def sql(verb: str, *request: str, reply: Any = None, **more: Any) -> Exchanged:
         ("XACK log g 1-0", "XACK log", "XACK log"),
         ("EVAL script 1 user:1 v2", "EVAL … user:1 v2", "EVAL … v2"),
         ("SET user:1 ;", "SET user:1 ;", "SET ;"),
+        ('LPUSH queue ["user:1","v2"]', "LPUSH queue user:1 v2", "LPUSH queue user:1 v2"),
+        ('LPUSH queue {"colour":"red"}', 'LPUSH queue {"colour":"red"}', 'LPUSH queue {"colour":"red"}'),
     ],
 )
 def test_commands_say_what_they_do(request_: str, words: str, brief: str) -> None:
@@ -93,6 +95,7 @@ def test_sql_is_reduced_to_key_and_value(exchange: Exchanged, one_key: str, two_
         (sent("RPOP queue"), "nothing"),
         (sent("XREADGROUP …", {"log": [["1-0", ["key", "user:1", "value", "v2"]]]}), "user:1 v2"),
         (sent("HGETALL user:1", {}), "nothing"),
+        (sent("BRPOP queue 0", ["queue", '["user:1", "v2"]']), "user:1 v2"),
         (sent("LRANGE q 0 1", ["x", "y"]), '["x", "y"]'),
         (sent("SET user:1 v1", {"error": "OOM command\nnot allowed"}), "✗ OOM command\\nnot allowed"),
         (sent("BRPOP queue 0", waits=True), "waits"),
@@ -116,6 +119,24 @@ def test_known_are_the_keys_and_values_of_the_run() -> None:
     """Initial values, and keys and values of calls, are recognised; None is no value."""
     history = History({"user:1": "v1"}, (Invoked(0, 0.0, 0, "write", "user:2", "v2"),))
     assert known_of(history) == Known(frozenset({"user:1", "user:2"}), frozenset({"v1", "v2"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "gist"),
+    [
+        ('["user:1", "v2"]', "user:1 v2"),
+        ('{"key": "user:1", "value": "v1"}', "user:1 v1"),
+        ('list [["user:1", "v2"], ["user:1", "v1"]]', "list [user:1 v2 v1]"),
+        ("list [v2, v1]", "list [v2, v1]"),
+        ("stream [value=v1]", "stream [value=v1]"),
+        ('["user:12"]', '["user:12"]'),
+        ("v1", "v1"),
+        ("", ""),
+    ],
+)
+def test_payloads_are_told_by_what_they_speak_of(text: str, gist: str) -> None:
+    """Of JSON the known keys and values are left; what holds none, or is no JSON, stays as it is."""
+    assert ONE.gist(text) == gist
 
 
 REPLIES = st.recursive(

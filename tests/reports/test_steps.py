@@ -1,9 +1,10 @@
 """Steps: what explains nothing is dropped, what is too much is elided, and numbers stay what they are."""
 
+from dataclasses import replace
 from types import ModuleType
 
 from cacheproof.models.event import Exchanged, Faulted, Invoked, Returned
-from cacheproof.reports.steps import MOST_LINES, Elided, Step, steps_of
+from cacheproof.reports.steps import Elided, Step, steps_of
 
 
 def test_steps_are_numbered_from_one_without_commits(stories: ModuleType) -> None:
@@ -63,7 +64,7 @@ def test_uneventful_stretches_are_elided(stories: ModuleType) -> None:
     """A long story fits, says how many steps are missing, and keeps the numbers of the others."""
     steps = steps_of(stories.long_story())
     elided = [item for item in steps.shown if isinstance(item, Elided)]
-    assert len(steps.items) > 100 and len(steps.shown) <= MOST_LINES
+    assert len(steps.items) > 100 and len(steps.shown) <= 40
     assert sum(len(item.steps) for item in elided) + len(steps.shown) - len(elided) == len(steps.items)
     culprit = steps.items[-1]
     assert isinstance(steps.shown[-1], Step) and steps.shown[-1].number == culprit.number
@@ -106,3 +107,51 @@ def test_what_a_dropped_event_changed_is_not_lost(stories: ModuleType) -> None:
     )
     changed = [step for step in steps_of(found).items if step.changes]
     assert [change.value for step in changed for change in step.changes] == ["v2"]
+
+
+def test_what_the_epilogue_changes_after_the_finding_is_not_shown(stories: ModuleType) -> None:
+    """An entry that expires after the culprit has returned leaves no trace at the last step."""
+    history, snapshots = stories.story.tell(
+        """
+    A: SET user:1 v1 EX 300
+    --: quiesce
+    --: final-reads
+    A: read! user:1
+    A: GET user:1
+    A: ok v1
+    *: advance 300
+"""
+    )
+    finding = replace(stories.stale_set().finding, culprit=history.operations[0])
+    steps = steps_of(stories.story.counterexample(history, snapshots, finding))
+    assert [len(step.changes) for step in steps.items] == [1, 0, 0, 0]
+
+
+def test_a_worker_that_fails_again_and_again_is_started_once(stories: ModuleType) -> None:
+    """In the epilogue neither its failed polls nor its second start are steps."""
+    history, snapshots = stories.story.tell(
+        """
+    W1: work
+    cache: kill
+    W1: fail connection lost
+    --: heal
+    cache: start
+    --: quiesce
+    W1: restart
+    W1: work
+    W1: BRPOP queue 0 -> {"error": "broken pipe"}
+    W1: fail broken pipe
+    W1: restart
+    W1: work
+    W1: BRPOP queue 0 !waits
+    --: final-reads
+    A: read! user:1
+    A: ok v1
+""",
+        clients=1,
+        workers=1,
+    )
+    finding = replace(stories.stale_set().finding, culprit=history.operations[-1])
+    steps = steps_of(stories.story.counterexample(history, snapshots, finding))
+    worker = [step.event for step in steps.items if getattr(step.event, "process", None) == 1]
+    assert [type(event) for event in worker] == [Returned, Faulted]

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cacheproof.models.contract import Condition
-from cacheproof.models.report import Counterexample
+from cacheproof.models.report import Counterexample, Scope
 from cacheproof.models.verdict import Verdict
 from cacheproof.reports.terminal import render_counterexample, render_report, render_verdict_line, to_text
 
@@ -165,7 +165,33 @@ def test_a_report_draws_each_story_once(stories: ModuleType) -> None:
     """The same anomaly under another condition is named with its replay, not drawn again."""
     page = full_report(stories)
     assert page.count("REFUTED") == 2
-    assert "CA4 is refuted under expiry too, by the same anomaly" in page and "replay the other" in page
+    assert (
+        "also           refuted under expiry, by the same anomaly\n expiry        replay the other\n" in page
+    )
+
+
+def test_one_schedule_is_drawn_once(stories: ModuleType) -> None:
+    """A second guarantee that the same schedule refutes refers to the diagram above, and has its own replay."""
+    cells = [stories.cell(stories.stale_set()), stories.cell(stories.stale_set(), guarantee="CA9")]
+    page = to_text(render_report(stories.report(*cells)), 120)
+    assert page.count("REFUTED") == 2 and page.count("┌ write") == 1
+    assert "diagram        the same schedule as for CA4 (concurrent) above" in page
+    assert page.count("replay         cacheproof replay") == 2
+
+
+def test_an_incomplete_search_is_not_called_complete(stories: ModuleType) -> None:
+    """What was searched is told by condition, and that a scope was given up is said."""
+    scopes = (
+        Scope(Condition.QUIET, "pairs", 4, True),
+        Scope(Condition.CONCURRENT, "1 reader × 1 writer", 10, True),
+        Scope(Condition.CONCURRENT, "2 writers", 1200, False),
+    )
+    page = to_text(render_report(stories.report(scopes=scopes)), 120)
+    assert "searched       quiet: all 4 schedules of pairs\n" in page
+    assert (
+        "searched       concurrent: all 10 schedules of 1 reader × 1 writer; only the first 1,200 schedules of 2 writers\n"
+        in page
+    )
 
 
 def test_a_report_ends_with_what_its_verdicts_rest_on(stories: ModuleType) -> None:

@@ -92,6 +92,8 @@ def test_counts_and_lists_read_as_english() -> None:
         (300.0, "300 s"),
         (0.05, "0.05 s"),
         (86_400.0, "24 h"),
+        (1234.5678, "1,235 s"),
+        (300.001, "300 s"),
         (0, "0 s"),
         (None, "None"),
         (float("inf"), "inf s"),
@@ -111,6 +113,7 @@ def test_calls_and_outcomes() -> None:
     assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, "v1"), read) == "ok v1"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, None), read) == "ok: no record"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, None), write) == "ok"
+    assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, "v2"), write) == "ok"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.FAIL, None, "no\nway"), write) == "failed: no\\nway"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.INFO, None), write) == "outcome unknown"
 

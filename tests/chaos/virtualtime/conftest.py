@@ -81,14 +81,18 @@ class Director:
 
 
 def activity(pid: int) -> list[tuple[str, str]] | None:
-    """What the threads of a process have run so far; None if one of them runs now, or has ended."""
-    found = []
+    """What the threads of a process and its children have run so far; None if one runs now, or has ended."""
+    found: list[tuple[str, str]] = []
     try:
         for task in sorted(os.listdir(f"/proc/{pid}/task")):
             folder = Path(f"/proc/{pid}/task/{task}")
             if (folder / "stat").read_text().rpartition(")")[2].split()[0] != "S":
                 return None
             found.append((task, (folder / "schedstat").read_text()))
+            for child in (folder / "children").read_text().split():
+                if (of_child := activity(int(child))) is None:
+                    return None
+                found += of_child
     except (FileNotFoundError, ProcessLookupError):
         return None
     return found

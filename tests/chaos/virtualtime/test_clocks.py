@@ -66,7 +66,7 @@ def tell_calendar() -> list[str]:
         str(time.localtime() == time.localtime(time.time())),
         datetime.datetime.now(datetime.UTC).isoformat(),
         str(datetime.datetime.now() == datetime.datetime.fromtimestamp(time.time())),
-        str(datetime.datetime.today() == datetime.datetime.now()),
+        str(datetime.datetime.today() == datetime.datetime.now()),  # noqa: DTZ002  # it is what is tested
         str(datetime.date.today() == datetime.datetime.now().date()),
     ]
 
@@ -217,7 +217,15 @@ def test_outside_a_run(run: Any) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0, 0), (0.0, 0), (1, SECOND), (0.1, 100_000_000), (0.3, 300_000_000), (1e-12, 1), (-1.5, -1_500_000_000)],
+    [
+        (0, 0),
+        (0.0, 0),
+        (1, SECOND),
+        (0.1, 100_000_000),
+        (0.3, 300_000_000),
+        (1e-12, 1),
+        (-1.5, -1_500_000_000),
+    ],
 )
 def test_to_ns(seconds: float, expected: int) -> None:
     """Durations are rounded to the nearest nanosecond, and a positive one is never nothing."""

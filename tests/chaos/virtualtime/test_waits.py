@@ -182,27 +182,26 @@ def test_every_wait_is_served(run: Any) -> None:
 
 
 def give_up_a_condition() -> list[Any]:
-    condition = threading.Condition()
+    condition, holding = threading.Condition(), threading.Event()
 
-    def wait_held_twice() -> None:
+    def wait_while_holding_it_twice() -> None:
         with condition, condition:
+            holding.set()
+            time.sleep(1)
             condition.wait(5)
 
-    thread = threading.Thread(target=wait_held_twice)
+    thread = threading.Thread(target=wait_while_holding_it_twice)
     thread.start()
-    while condition.acquire(blocking=False):  # until the thread waits, or holds it on the way
-        condition.release()
-        time.sleep(0.5)
-        break
-    found = measure(lambda: condition.acquire(timeout=1))
+    holding.wait()
+    found = measure(lambda: condition.acquire(timeout=10))
     condition.release()
     thread.join()
     return [*found, now_ns()]
 
 
 def test_conditions_give_up_their_lock(run: Any) -> None:
-    """While one thread waits on a condition, holding it twice, another may have its lock."""
-    assert run(give_up_a_condition).value == [True, 0, 5 * SECOND]
+    """When a thread that holds a condition's lock twice begins to wait, who waits for that lock gets it."""
+    assert run(give_up_a_condition).value == [True, 1 * SECOND, 6 * SECOND]
 
 
 def take_turns() -> list[Any]:

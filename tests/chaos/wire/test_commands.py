@@ -272,6 +272,7 @@ def test_options_stand_behind_the_value() -> None:
         (f"EXPIREAT k {NOW_MS // 1000 + 9} XX GT", "PEXPIRE k 9000 XX GT"),
         (f"pexpireat k {NOW_MS + 9}", "PEXPIRE k 9"),
         (f"PEXPIREAT k {NOW_MS - 9} LT", "PEXPIRE k -9 LT"),
+        (f"HEXPIREAT h {NOW_MS // 1000 + 9} FIELDS 1 f", "HPEXPIRE h 9000 FIELDS 1 f"),
         (f"HPEXPIREAT h {NOW_MS + 9} NX FIELDS 1 f", "HPEXPIRE h 9 NX FIELDS 1 f"),
     ],
 )
