@@ -6,18 +6,27 @@ Rule 2  The deadlines of keys are kept here in virtual milliseconds, from what e
         command cannot be understood (a script), the server is asked for the remaining ttl.
 Rule 3  What has come due is expired at the server by the director, as an expiry: subscribers see `expired`.
 Rule 4  Absolute times in requests and remaining ttls in replies are translated between the two clocks.
+Rule 5  Entries of streams get their ids from the virtual clock, each greater than all that the stream has seen.
+Rule 6  What a transaction did is read from the reply to its EXEC, command by command.
+
+Known limits: scripts read the real time and make real stream ids; within one transaction a key whose deadline
+has passed is still there.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from cacheproof.chaos.clock import EPOCH_NS, RunClock
 from cacheproof.chaos.expiry import VirtualExpiry
-from cacheproof.chaos.wire.commands import StreamIds, to_virtual
-from cacheproof.chaos.wire.resp import Command, Reply
+from cacheproof.chaos.wire.commands import StreamIds, answered_by_clock, given_stream_id, to_virtual
+from cacheproof.chaos.wire.resp import Command, Reply, ReplyParser
 from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.models.errors import HarnessError
 
 __all__ = ["CacheClock"]
+
+_TIME_SCRIPT: Final = b"return {ARGV[1], ARGV[2]}"
+"""What TIME becomes in a transaction, where the wire cannot answer it: the same reply, said by the server."""
 
 
 class CacheClock:
@@ -49,17 +58,46 @@ class CacheClock:
 
     def translate(self, command: Command) -> Command:
         """The command as the server has to see it."""
-        return to_virtual(command, self.now_ms, self._next_stream_id)
+        if answered_by_clock(command):
+            seconds, rest_ms = divmod(self.now_ms, 1000)
+            return Command.of("EVAL", _TIME_SCRIPT, 0, seconds, rest_ms * 1000)
+        seen = to_virtual(command, self.now_ms, self._next_stream_id)
+        if seen is command and command.name == "XADD":
+            self._stream_ids.observe(command.args[1], given_stream_id(command) or b"")
+        return seen
 
     def _next_stream_id(self, key: bytes) -> bytes:
         return self._stream_ids.next(key, self.now_ms)
 
     def observe(self, command: Command, reply: Reply, *, resp3: bool) -> bytes:
-        """Note what the command did to deadlines; returns the reply as the client has to see it."""
+        """Note what the command did to deadlines; returns the reply as the client has to see it.
+
+        A key that was given a deadline in the past is expired here, as the server would have done at once.
+        """
+        said = self._note(command, reply, resp3)
+        if self._expiry.overdue:
+            self.expire_due()
+        return said
+
+    def observe_transaction(self, commands: Sequence[Command], reply: Reply, *, resp3: bool) -> bytes:
+        """The same for EXEC, whose reply holds the replies to `commands`."""
+        head, _, rest = reply.raw.partition(b"\r\n")
+        parts = ReplyParser().feed(rest)
+        if len(parts) != len(commands):  # not one of ours
+            return self.observe(Command.of("EXEC"), reply, resp3=resp3)
+        # Elements of an array are framed as replies are, so they can be noted, and rewritten, one by one.
+        said = [self._note(command, part, resp3) for command, part in zip(commands, parts, strict=True)]
+        if self._expiry.overdue:
+            self.expire_due()
+        return b"".join((head, b"\r\n", *said))
+
+    def _note(self, command: Command, reply: Reply, resp3: bool) -> bytes:
         rewritten = self._expiry.rewrite(command, reply, self.now_ms, resp3=resp3)
         resync = self._expiry.observe(command, reply, self.now_ms)
         if resync:
             self._resync(resync.keys)
+        if command.name == "XADD" and isinstance(reply.value, bytes):
+            self._stream_ids.observe(command.args[1], reply.value)
         return reply.raw if rewritten is None else rewritten
 
     def _resync(self, keys: tuple[bytes, ...] | None) -> None:
@@ -68,11 +106,33 @@ class CacheClock:
         for name, reply in zip(names, replies, strict=True):
             assert isinstance(reply.value, int)
             self._expiry.resync(name, reply.value, self.now_ms)
+        if keys is None:
+            self._resync_streams(names)
+
+    def _resync_streams(self, names: tuple[bytes, ...]) -> None:
+        """Take up the ids that a script has made, so that later ones are greater."""
+        kinds = self.admin.call_many([("TYPE", name) for name in names])
+        for name, kind in zip(names, kinds, strict=True):
+            if kind.value != b"stream":
+                continue
+            reply = self.admin.call("XINFO", "STREAM", name)
+            told = reply.value if isinstance(reply.value, tuple) else ()
+            last = dict(zip(told[::2], told[1::2], strict=True)).get(b"last-generated-id")
+            if isinstance(last, bytes):
+                self._stream_ids.observe(name, last)
 
     def _all_keys(self) -> tuple[bytes, ...]:
         found = self.admin.call("KEYS", "*").value
         names = [name for name in found if isinstance(name, bytes)] if isinstance(found, Sequence) else []
         return tuple(sorted({*names, *self._expiry.keys}))
+
+    def catch_up(self) -> None:
+        """Return when the server has sent every message that it owed to anybody.
+
+        It writes to whoever published before it writes to those who listen, but to all of them before it
+        reads another command.
+        """
+        self.admin.call("PING")
 
     # -- what decisions do --------------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ def _install_random(entropy: _Entropy) -> None:
 
     bound_before = random.seed
     random.Random.seed = seed  # type: ignore[method-assign]
-    rebind({bound_before: random._inst.seed})  # type: ignore[attr-defined]
+    rebind({bound_before: random._inst.seed})
 
 
 def _count_child() -> None:

@@ -58,10 +58,11 @@ class _Deadline:
 class VirtualExpiry:
     """Mirror of every key's deadline in virtual milliseconds, since real time never expires a key in a run."""
 
-    __slots__ = ("_deadlines",)
+    __slots__ = ("_deadlines", "_overdue")
 
     def __init__(self) -> None:
         self._deadlines: dict[bytes, _Deadline] = {}
+        self._overdue = False
 
     # ── what happened ────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,8 +117,14 @@ class VirtualExpiry:
 
     def due(self, now_ms: int) -> tuple[bytes, ...]:
         """The keys whose deadline has come, by deadline, then key."""
+        self._overdue = False
         found = [(known.at_ms, key) for key, known in self._deadlines.items() if known.at_ms <= now_ms]
         return tuple(key for _, key in sorted(found))
+
+    @property
+    def overdue(self) -> bool:
+        """True if a deadline was set that had passed already, and `due` was not asked since (rule 4)."""
+        return self._overdue
 
     def deadline_ms(self, key: bytes) -> int | None:
         """When the key is due, in virtual unix ms; None: never."""
@@ -146,6 +153,7 @@ class VirtualExpiry:
 
     def _set(self, key: bytes, at_ms: int, now_ms: int) -> None:
         self._deadlines[key] = _Deadline(at_ms, max(1, at_ms - now_ms))
+        self._overdue = self._overdue or at_ms <= now_ms
 
     def _on_set(self, command: Command, value: RespValue, now_ms: int) -> Resync:
         """The old deadline goes, unless KEEPTTL, and a new one may come."""

@@ -139,4 +139,3 @@ class _Runner:
 
 async def _await(awaitable: Any) -> Any:
     return await awaitable
-

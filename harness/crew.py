@@ -41,7 +41,7 @@ class Crew:
         starts = self._starts.get(client, 0)
         self._starts[client] = starts + 1
         seed = (self._scenario.seed * 1009 + client) * 1009 + starts
-        process = self._world.take_idle(self.name(client)) if starts == 0 else None
+        process = self._world.take_idle(client, self.name(client)) if starts == 0 else None
         if process is None or not self._begin(process, seed):
             environment = (*self._world.wire.addresses(client), self.name(client))
             process = ClientProcess(client, environment, self._world.zygote, self._world.reactor)
@@ -65,13 +65,29 @@ class Crew:
         self.down.add(process.number)
 
     def dismiss(self) -> None:
-        """The run is over: kill every client, but keep those that wait idly, if processes may be kept."""
+        """The run is over: clients that wait idly are kept, if processes may be kept; the others are killed.
+
+        A worker's main loop never ends by itself, so its connections are broken: most then end with an error.
+        """
         for process in self.alive():
-            if process.operation is None and process.ready and not self._scenario.is_worker(process.number):
+            if self._scenario.is_worker(process.number) and self._world.reuse_processes:
+                self._interrupt(process)
+            if process.operation is None and process.ready:
                 self._world.keep_idle(self.name(process.number), process)
             else:
                 process.kill()
         self._processes.clear()
+
+    def _interrupt(self, process: ClientProcess) -> None:
+        for link in self._world.wire.links(process.number):
+            self._world.wire.reset(link)
+        try:
+            self.settle(process)
+        except CacheError:
+            return
+        while packet := process.take_packet():
+            if "error" in packet or "value" in packet:
+                process.operation = None
 
     def settle(self, process: ClientProcess) -> None:
         """Return when the client has settled: it can do nothing more until somebody acts on it.

@@ -21,7 +21,19 @@ __all__ = ["conclude"]
 _MOST_EXCHANGES = 2_000
 _MOST_TIMERS = 2_000
 _MOST_WORKER_STARTS = 3
-_READ_ONLY = {"GET", "MGET", "EXISTS", "TTL", "PTTL", "LLEN", "LRANGE", "XLEN", "XRANGE", "XPENDING", "SELECT"}
+_READ_ONLY = {
+    "GET",
+    "MGET",
+    "EXISTS",
+    "TTL",
+    "PTTL",
+    "LLEN",
+    "LRANGE",
+    "XLEN",
+    "XRANGE",
+    "XPENDING",
+    "SELECT",
+}
 
 
 def conclude(execution: Execution) -> None:
@@ -66,7 +78,9 @@ def _drain(execution: Execution) -> None:
             continue
         if not _pass_time(execution):
             raise CacheError(_stuck(execution))
-    raise CacheError(f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue")
+    raise CacheError(
+        f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue"
+    )
 
 
 def _open(execution: Execution) -> list[int]:
@@ -147,7 +161,9 @@ def _read(execution: Execution, key: str) -> None:
         acted = _deliver_next(execution, range(reader, reader + 1)) or _deliver_next(execution, everybody)
         if not acted and not _pass_time(execution):
             raise CacheError(_stuck(execution))
-    raise CacheError(f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue")
+    raise CacheError(
+        f"{_name_open(execution)} did not end within {_MOST_EXCHANGES} exchanges of the epilogue"
+    )
 
 
 def _reader(execution: Execution) -> int:

@@ -1,7 +1,7 @@
 """The name of a cache under test, and back: so that a stored failure can be replayed by itself.
 
-    package.module:Class      where the module can be imported by that name
-    tests/test_it.py:Class    where it cannot: a path, relative to the current folder if it lies below it
+package.module:Class      where the module can be imported by that name
+tests/test_it.py:Class    where it cannot: a path, relative to the current folder if it lies below it
 """
 
 import importlib
@@ -57,7 +57,9 @@ def load_cache(name: str) -> Callable[..., Any]:
         for part in attribute.split("."):
             found = inspect.getattr_static(found, part)
     except Exception as error:
-        raise UsageError(f"cannot load the cache {name!r}: {error!r}; run from the folder it was found in") from error
+        raise UsageError(
+            f"cannot load the cache {name!r}: {error!r}; run from the folder it was found in"
+        ) from error
     return found  # type: ignore[no-any-return]  # whatever it is, it is called like a cache class
 
 

@@ -1,1 +1,143 @@
-"""The pytest plugin: the marker and fixture `chaos`, its options, and the matrix at the end of a session."""
+"""The pytest plugin: the marker `chaos`, the fixture `verify`, its options, and the matrix at the end.
+
+Imports of Hypothesis and of ourselves happen inside the hooks: a plugin that is installed is imported into
+every pytest run, also into those that have nothing to do with caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from cacheproof.chaos.servers.embedded import EmbeddedServers
+    from cacheproof.harness.session import ChaosSession
+    from cacheproof.models.report import Report
+
+__all__ = [
+    "chaos_servers",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_report_header",
+    "pytest_terminal_summary",
+    "pytest_unconfigure",
+    "verify",
+]
+
+_SESSION: pytest.StashKey[ChaosSession] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos", "cacheproof: does a cache keep its promises?")
+    group.addoption(
+        "--chaos-profile",
+        default="default",
+        metavar="NAME",
+        help="how much to search: quick, default or thorough",
+    )
+    group.addoption(
+        "--chaos-seed",
+        default="0",
+        metavar="N",
+        help="seed of the search, a whole number, or 'random' (drawn and printed); default 0",
+    )
+    group.addoption(
+        "--chaos-report",
+        default=".cacheproof",
+        metavar="DIR",
+        help="folder for reports, histories and failures that can be replayed; default .cacheproof",
+    )
+    group.addoption(
+        "--chaos-backend",
+        default="embedded",
+        choices=("embedded",),
+        help="which servers to use; default embedded: real ones, started for the session",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "chaos: verifies a cache under every interleaving and with faults")
+
+
+def _session(config: pytest.Config) -> ChaosSession:
+    if _SESSION not in config.stash:
+        from cacheproof.harness.session import ChaosSession
+        from cacheproof.models.errors import UsageError
+
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        try:
+            config.stash[_SESSION] = ChaosSession(
+                profile=config.getoption("--chaos-profile"),
+                seed=config.getoption("--chaos-seed"),
+                folder=Path(config.getoption("--chaos-report")),
+                terminal=reporter._tw._file if reporter is not None and reporter.isatty else None,
+            )
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_SESSION]
+
+
+@pytest.fixture(scope="session")
+def chaos_servers(request: pytest.FixtureRequest) -> Iterator[EmbeddedServers]:
+    """A real Valkey and a real PostgreSQL for the session; started when first used, gone at its end."""
+    from cacheproof.chaos.servers.embedded import EmbeddedServers
+
+    with EmbeddedServers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def verify(request: pytest.FixtureRequest, chaos_servers: EmbeddedServers) -> Callable[..., Report]:
+    """`verify(cache, contract, …)`: judges, and fails the test if a promise is broken or in doubt.
+
+    Takes the arguments of `cacheproof.verify`; profile and seed come from the command line.  With
+    `expect=Expect.TRUTH` the test fails exactly if reality differs from what the contract says is kept.
+    """
+    from cacheproof.harness.session import Expect
+
+    session = _session(request.config)
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    color = bool(reporter is not None and reporter.hasmarkup)
+
+    def call(cache: Any, contract: Any, *, expect: Expect = Expect.CLAIMS, **options: Any) -> Report:
+        __tracebackhide__ = True
+        report = session.verify(cache, contract, servers=chaos_servers, **options)
+        if (complaint := session.complaint(report, expect, color=color)) is not None:
+            pytest.fail(complaint, pytrace=False)
+        return report
+
+    return call
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if "chaos" not in (config.getoption("-m") or ""):
+        return None
+    session = _session(config)
+    return f"cacheproof: profile {session.profile.name}, seed {session.seed}, report in {session.folder}"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    session = config.stash.get(_SESSION, None)
+    if session is None or not session.reports:
+        return
+    from cacheproof.reports.matrix import render_matrix
+    from cacheproof.reports.terminal import render_verdict_line, to_text
+
+    terminalreporter.section("cacheproof")
+    width = max(terminalreporter._tw.fullwidth, 60)
+    text = to_text(render_matrix(session.reports), width=width, color=terminalreporter.hasmarkup)
+    terminalreporter.write_line(text)
+    for report in session.reports:
+        terminalreporter.write_line(render_verdict_line(report))
+    for problem in session.problems:
+        terminalreporter.write_line(problem, yellow=True)
+    terminalreporter.write_line(f"reports, histories and failures to replay: {session.folder}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    session = config.stash.get(_SESSION, None)
+    if session is not None:
+        session.close()

@@ -1,8 +1,8 @@
 """Profiles: how much to search.  Ours, not Hypothesis': nothing is derandomised behind the user's back.
 
-    quick      a first look, in CI on every commit
-    default    what `pytest -m chaos` does
-    thorough   for nights
+quick      a first look, in CI on every commit
+default    what `pytest -m chaos` does
+thorough   for nights
 """
 
 from collections.abc import Mapping
@@ -34,9 +34,7 @@ PROFILES: Mapping[str, Profile] = {
     for profile in (
         Profile("quick", ("1 reader × 1 writer", "2 writers"), 120, 20, 3),
         Profile("default", ("1 reader × 1 writer", "2 writers"), 400, 60, 10),
-        Profile(
-            "thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50
-        ),
+        Profile("thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50),
     )
 }
 

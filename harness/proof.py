@@ -7,7 +7,7 @@ Rule 2  Minimising keeps the anomaly: a schedule that breaks the same guarantee 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cacheproof.harness.evidence import Candidate, judge
 from cacheproof.harness.minimise import minimise
@@ -18,9 +18,10 @@ from cacheproof.models.contract import Guarantee
 from cacheproof.models.decision import Decision
 from cacheproof.models.history import History
 from cacheproof.models.report import Counterexample
+from cacheproof.models.schedule import Schedule
 from cacheproof.models.verdict import Finding
 
-__all__ = ["Unproven", "prove", "shows"]
+__all__ = ["Unproven", "confirm", "difference", "prove", "shows"]
 
 _GENERIC = {"stale-read", "divergence", "lost-write", "non-linearizable", "staleness-beyond-bound"}
 
@@ -62,7 +63,22 @@ def prove(
 
     smallest = minimise(original, attempt, budget=budget, progress=progress)
     schedule = candidate.run.schedule.with_decisions(smallest.decisions)
-    repeated = [runner.replay(schedule) for _ in range(confirmations)]
+    outcome = confirm(runner, guarantee, candidate, schedule, confirmations=confirmations)
+    if isinstance(outcome, Unproven):
+        return outcome
+    return replace(
+        outcome, shrunk_from=len(original), shrink_replays=smallest.replays, minimal=smallest.minimal
+    )
+
+
+def confirm(
+    runner: Runner, guarantee: Guarantee, candidate: Candidate, schedule: Schedule, *, confirmations: int
+) -> Counterexample | Unproven:
+    """Replay a schedule, compare the histories, and look at the servers in one of the runs.
+
+    The first two replays have new processes; the others show that it makes no difference.
+    """
+    repeated = [runner.replay(schedule, anew=number < 2) for number in range(confirmations)]
     first = repeated[0]
     finding = None if first.problem else shows(guarantee, first.history, candidate.slug)
     if finding is None:
@@ -70,11 +86,13 @@ def prove(
             "a schedule that broke it did not do so again in new processes: the cache keeps something outside "
             "its instance, or depends on chance or time that the run does not control"
         )
-    observer = Observer(runner.world, scenario.initial_values())
-    observed = runner.replay(schedule, observer)
+    observer = Observer(runner.world, schedule.scenario.initial_values())
+    observed = runner.replay(schedule, observer, anew=False)
     same = sum(run.history.to_jsonl() == first.history.to_jsonl() for run in repeated)
     if same < confirmations or observed.history.to_jsonl() != first.history.to_jsonl():
-        return Unproven(f"only {same} of {confirmations} replays gave the same history; {difference(repeated)}")
+        return Unproven(
+            f"only {same} of {confirmations} replays gave the same history; {difference(repeated)}"
+        )
     return Counterexample(
         anomaly=classify(finding, first.history).slug,
         finding=finding,
@@ -83,9 +101,9 @@ def prove(
         snapshots=tuple(observer.snapshots),
         found_by=candidate.found_by,
         found_after=candidate.found_after,
-        shrunk_from=len(original),
-        shrink_replays=smallest.replays,
-        minimal=smallest.minimal,
+        shrunk_from=len(schedule.decisions),
+        shrink_replays=0,
+        minimal=False,
         replayed=same,
         replays=confirmations,
     )

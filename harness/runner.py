@@ -51,8 +51,10 @@ class Runner:
             execution.end()
         return Run(execution.schedule(), execution.recorder.history(), problem, self.world.take_output())
 
-    def replay(self, schedule: Schedule, observer: Callable[[Event], None] | None = None) -> Run:
-        """Run exactly these decisions, in new processes.
+    def replay(
+        self, schedule: Schedule, observer: Callable[[Event], None] | None = None, *, anew: bool = True
+    ) -> Run:
+        """Run exactly these decisions, in new processes unless `anew` is False.
 
         It is a problem of the run if one of them is not enabled when its turn comes.
         """
@@ -61,11 +63,9 @@ class Runner:
             for decision in schedule.decisions:
                 execution.take(decision)
 
-        self.world.end_idle()
-        try:
-            return self.drive(schedule.scenario, strictly, observer)
-        finally:
+        if anew:
             self.world.end_idle()
+        return self.drive(schedule.scenario, strictly, observer)
 
     def attempt(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> Run:
         """Run those of these decisions that are enabled when their turn comes."""

@@ -15,11 +15,13 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cacheproof.models.errors import EnvironmentFault, UsageError
+from cacheproof.models.properties import property_from_dict
 from cacheproof.models.schedule import Schedule
 
 __all__ = ["FAILURE_FORMAT", "FailureStore", "StoredFailure"]
@@ -32,13 +34,16 @@ class StoredFailure:
     """One broken promise and the schedule that shows it.
 
     `cache` is the qualified name of the class under test, `contract`, `guarantee` and `condition` are the
-    names of what was refuted, `anomaly` is the name of how.  `seed` is that of the search which found it.
+    names of what was refuted, `claim` is the guarantee in words and `judged_by` the property, as data (None
+    for a property that is not ours).  `anomaly` is the name of how.  `seed` is that of the search which found it.
     `hash_seed` is the PYTHONHASHSEED of that search, None if it was not set.
     """
 
     cache: str
     contract: str
     guarantee: str
+    claim: str
+    judged_by: Mapping[str, Any] | None
     condition: str
     anomaly: str
     schedule: Schedule
@@ -69,10 +74,12 @@ class StoredFailure:
             raise UsageError(f"not a stored failure of format {FAILURE_FORMAT}: found {found!r}")
         _check_fields(data)
         schedule = Schedule.from_dict(data["schedule"])
-        return cls(**{name: data[name] for name in (*_STRINGS, "seed", "hash_seed")}, schedule=schedule)
+        return cls(
+            **{name: data[name] for name in (*_STRINGS, "judged_by", "seed", "hash_seed")}, schedule=schedule
+        )
 
 
-_STRINGS = ("cache", "contract", "guarantee", "condition", "anomaly")
+_STRINGS = ("cache", "contract", "guarantee", "claim", "condition", "anomaly")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -88,6 +95,8 @@ def _check_fields(data: dict[str, Any]) -> None:
     for name in _STRINGS:
         if not isinstance(data[name], str) or not data[name]:
             raise UsageError(f"{name} is {data[name]!r}; expected a string that is not empty")
+    if data["judged_by"] is not None:
+        property_from_dict(data["judged_by"])
     if not isinstance(data["seed"], int) or isinstance(data["seed"], bool):
         raise UsageError(f"seed is {data['seed']!r}; expected a whole number")
     if not isinstance(data["hash_seed"], str | None):

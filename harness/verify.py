@@ -7,14 +7,17 @@ a finding.  Then each refuted guarantee gets one counterexample: minimised, repl
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from hypothesis.errors import Flaky
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.evidence import Candidate, Evidence, Tally, verdict_of
 from cacheproof.harness.naming import name_cache, short_name
+from cacheproof.harness.pinning import one_core
 from cacheproof.harness.profiles import Profile, profile_named
 from cacheproof.harness.proof import Unproven, difference, prove
 from cacheproof.harness.runner import Run, Runner
@@ -24,6 +27,7 @@ from cacheproof.harness.strategies.machine import search
 from cacheproof.harness.world import World
 from cacheproof.models.contract import Condition, Contract, Guarantee
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
+from cacheproof.models.properties import property_to_dict
 from cacheproof.models.report import Cell, Counterexample, Report, Scope
 from cacheproof.models.schedule import Scenario
 from cacheproof.models.verdict import Verdict
@@ -37,6 +41,9 @@ _GIVE_UP_AFTER = 5
 """Runs in a row with a problem, from the first on, after which a condition is given up."""
 
 _MINIMISE_BUDGET = 300
+
+_MOST_ANOMALIES = 3
+"""Counterexamples for each guarantee and condition."""
 
 
 def verify(
@@ -98,6 +105,7 @@ class _Verification:
     scopes: list[Scope] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stored: list[StoredFailure] = field(default_factory=list)
+    proven: dict[tuple[str, str], Counterexample] = field(default_factory=dict)
 
     def run(self, servers: EmbeddedServers) -> Report:
         cells: list[Cell] = []
@@ -113,7 +121,9 @@ class _Verification:
                 runs = runner.runs
         except CacheError as error:
             self.warnings.append(str(error))
-            cells = [self.unknown(item, at, str(error)) for at in self.conditions for item in self.claimed(at)]
+            cells = [
+                self.unknown(item, at, str(error)) for at in self.conditions for item in self.claimed(at)
+            ]
         return Report(
             cache=short_name(self.cache),
             contract=self.contract.name,
@@ -170,8 +180,7 @@ class _Verification:
         condition = evidence.condition
         for failure in self.stored:
             if failure.condition == condition.value:
-                run = runner.attempt(failure.schedule.scenario, failure.schedule.decisions)
-                evidence.add(run, "a stored failure")
+                self.try_again(runner, evidence, failure)
         sample: list[Run] = []
         for scope in scopes_for(condition, self.profile.scopes):
             self.search_scope(runner, evidence, scope, sample)
@@ -184,6 +193,14 @@ class _Verification:
             line = evidence.printed.strip().splitlines()[0][:200]
             self.warnings.append(f"the cache prints; its first words were {line!r}")
 
+    def try_again(self, runner: Runner, evidence: Evidence, failure: StoredFailure) -> None:
+        """Run a failure of an earlier search first; forget it if it does not break its guarantee any more."""
+        run = runner.attempt(failure.schedule.scenario, failure.schedule.decisions)
+        evidence.add(run, "a stored failure")
+        broken = evidence.tallies.get(failure.guarantee, Tally()).candidates
+        if not broken and run.problem is None and self.store is not None:
+            self.store.discard(self.store.anomalies / failure.file_name)
+
     def hopeless(self, evidence: Evidence) -> bool:
         return evidence.runs >= _GIVE_UP_AFTER and len(evidence.problems) == evidence.runs
 
@@ -192,10 +209,12 @@ class _Verification:
         scenario = self.scenario(scope.clients)
         count, complete = 0, False
         while count < self.profile.scope_limit and not complete and not self.hopeless(evidence):
-            run = runner.drive(scenario, lambda execution: steer(execution, scope, evidence.condition, explorer))
+            run = runner.drive(
+                scenario, lambda execution: steer(execution, scope, evidence.condition, explorer)
+            )
             evidence.add(run, f"the exhaustive {scope.name}")
             count += 1
-            if count in (1, 4):
+            if count == 4:
                 sample.append(run)
             self.tell(f"{self.contract.name}, {evidence.condition.value}: {scope.name}", runner.runs)
             complete = not explorer.advance()
@@ -208,12 +227,17 @@ class _Verification:
 
         def see(run: Run) -> None:
             evidence.add(run, "Hypothesis")
-            if len(sample) < 6:
+            if len(sample) < 4:
                 sample.append(run)
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
         number = self.seed * 31 + self.conditions.index(evidence.condition)
-        search(runner, evidence.condition, scenarios, see, examples=self.profile.random, number=number)
+        try:
+            search(runner, evidence.condition, scenarios, see, examples=self.profile.random, number=number)
+        except Flaky as error:
+            evidence.problems.append(
+                f"the same choices did not lead to the same run: {str(error).splitlines()[0]}"
+            )
 
     def check_repeatable(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
         """Replay a few runs in new processes: their histories must be the same, byte for byte."""
@@ -249,22 +273,14 @@ class _Verification:
     ) -> Cell:
         tally = evidence.tallies.get(guarantee.id, Tally())
         verdict, reason = verdict_of(tally, evidence)
-        counterexample = None
-        for candidate in self.in_order(guarantee, tally, ordinary):
-            self.tell(f"{self.contract.name}, {evidence.condition.value}: minimising {candidate.slug}", runner.runs)
-            outcome = prove(
-                runner,
-                guarantee,
-                candidate,
-                confirmations=self.profile.confirmations,
-                budget=_MINIMISE_BUDGET,
-            )
-            if isinstance(outcome, Unproven):
+        found: list[Counterexample] = []
+        for candidate in self.in_order(guarantee, tally, ordinary)[:_MOST_ANOMALIES]:
+            outcome = self.prove(runner, evidence, guarantee, candidate)
+            if isinstance(outcome, Counterexample):
+                found.append(outcome)
+                verdict, reason = Verdict.REFUTED, None
+            elif not found:
                 verdict, reason = Verdict.UNKNOWN, outcome.reason
-                continue
-            counterexample = self.keep(guarantee, evidence.condition, outcome)
-            verdict, reason = Verdict.REFUTED, None
-            break
         return Cell(
             guarantee=guarantee.id,
             claim=guarantee.claim,
@@ -273,17 +289,40 @@ class _Verification:
             schedules=tally.schedules,
             exercised=tally.exercised,
             kept=evidence.condition in guarantee.kept,
-            counterexample=counterexample,
+            counterexample=found[0] if found else None,
             reason=reason,
+            others=tuple(found[1:]),
         )
 
-    def in_order(
-        self, guarantee: Guarantee, tally: Tally, ordinary: set[tuple[str, str]]
-    ) -> Iterator[Candidate]:
+    def in_order(self, guarantee: Guarantee, tally: Tally, ordinary: set[tuple[str, str]]) -> list[Candidate]:
         """The candidates, those first that interleaving alone does not already explain."""
         candidates = list(tally.candidates.values())
-        yield from (item for item in candidates if (guarantee.id, item.slug) not in ordinary)
-        yield from (item for item in candidates if (guarantee.id, item.slug) in ordinary)
+        return sorted(candidates, key=lambda item: ((guarantee.id, item.slug) in ordinary, item.found_after))
+
+    def prove(
+        self, runner: Runner, evidence: Evidence, guarantee: Guarantee, candidate: Candidate
+    ) -> Counterexample | Unproven:
+        """A counterexample made of the candidate, or the one that this anomaly already has.
+
+        What interleaving alone refutes is refuted under every condition: its faults may happen, not must.
+        """
+        if (known := self.proven.get((guarantee.id, candidate.slug))) is not None:
+            return known
+        what = f"{self.contract.name}, {evidence.condition.value}: minimising {candidate.slug}"
+        outcome = prove(
+            runner,
+            guarantee,
+            candidate,
+            confirmations=self.profile.confirmations,
+            budget=_MINIMISE_BUDGET,
+            progress=lambda _: self.tell(what, runner.runs),
+        )
+        if isinstance(outcome, Unproven):
+            return outcome
+        kept = self.keep(guarantee, evidence.condition, outcome)
+        if evidence.condition is Condition.CONCURRENT:
+            self.proven[guarantee.id, candidate.slug] = kept
+        return kept
 
     def keep(self, guarantee: Guarantee, condition: Condition, found: Counterexample) -> Counterexample:
         """Store the failure, so that it is tried first next time and can be replayed by itself."""
@@ -293,6 +332,8 @@ class _Verification:
             cache=name_cache(self.cache),
             contract=self.contract.name,
             guarantee=guarantee.id,
+            claim=guarantee.claim,
+            judged_by=property_to_dict(guarantee.property),
             condition=condition.value,
             anomaly=found.anomaly,
             schedule=found.schedule,
@@ -305,24 +346,3 @@ class _Verification:
             self.warnings.append(str(error))
             return found
         return replace(found, replay_command=f"cacheproof replay {path}")
-
-
-@contextmanager
-def one_core(servers: EmbeddedServers) -> Iterator[None]:
-    """Keep the harness, its clients and both servers on one core: they take turns anyway.
-
-    Waking a process on another core costs more than the work it is woken for (1.3 to 1.7 times measured).
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    core = sorted(allowed)[int(worker) % len(allowed)] if worker.isdigit() else min(allowed)
-    pids = [pid for pid in (0, servers.cache.pid, servers.database.pid) if pid is not None]
-    try:
-        for pid in pids:
-            os.sched_setaffinity(pid, {core})
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)

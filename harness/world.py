@@ -20,6 +20,7 @@ from cacheproof.chaos.wire.redislink import CacheEnd
 from cacheproof.chaos.wire.upstream import PgUpstream, RedisPool, RedisUpstream, Upstream
 from cacheproof.chaos.wire.wire import Wire
 from cacheproof.harness.environment import Environment
+from cacheproof.harness.pinning import stay_on_this_core
 from cacheproof.harness.process import ClientProcess
 from cacheproof.harness.records import RecordsTable
 from cacheproof.harness.zygote import Zygote
@@ -48,7 +49,7 @@ class World:
         self.records = RecordsTable(PgUpstream(servers.database.address, _SESSION))
         self.watcher = PgUpstream(servers.database.address, _SESSION)
         self._admin: RedisUpstream | None = None
-        self._idle: dict[str, ClientProcess] = {}
+        self._idle: dict[tuple[int, str], ClientProcess] = {}
         self.reuse_processes = True
         """Whether a process may serve several runs.  Only whoever compares histories should switch it off."""
 
@@ -60,6 +61,7 @@ class World:
         self.records.reset(scenario.initial_values())
         if not self.servers.cache.running:
             self.servers.cache.start()
+            stay_on_this_core(self.servers.cache.pid)
             self.wire.admit(ServerName.CACHE)
             self._forget_admin()
         admin = self._admin_line()
@@ -81,14 +83,14 @@ class World:
 
     # -- processes that are kept from run to run -----------------------------------------------------------
 
-    def take_idle(self, name: str) -> ClientProcess | None:
-        """The process that was the client of this name in the last run, if it was kept."""
-        return self._idle.pop(name, None)
+    def take_idle(self, number: int, name: str) -> ClientProcess | None:
+        """The process that was this client in an earlier run, if it was kept."""
+        return self._idle.pop((number, name), None)
 
     def keep_idle(self, name: str, process: ClientProcess) -> None:
         """Keep an idle process for the next run, or end it if every run is to have new ones."""
         if self.reuse_processes:
-            self._idle[name] = process
+            self._idle[process.number, name] = process
         else:
             process.kill()
 
@@ -109,6 +111,7 @@ class World:
     def start_cache(self) -> None:
         """Start the cache again, empty, at the same addresses."""
         self.servers.cache.start()
+        stay_on_this_core(self.servers.cache.pid)
         self.cache_clock.begin(self._admin_line())
         self.wire.admit(ServerName.CACHE)
 

@@ -72,7 +72,9 @@ class Zygote:
     def _expect(self, name: str) -> int:
         packet = self._line.recv(_MAX_PACKET)
         if not packet:
-            raise HarnessError("the process that clients are forked from has died; its last words are in the log")
+            raise HarnessError(
+                "the process that clients are forked from has died; its last words are in the log"
+            )
         answer = json.loads(packet)
         if "unusable" in answer:
             raise CacheError(answer["unusable"])

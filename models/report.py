@@ -72,6 +72,12 @@ class Cell:
     kept: bool
     counterexample: Counterexample | None = None
     reason: str | None = None
+    others: tuple[Counterexample, ...] = ()
+
+    @property
+    def counterexamples(self) -> tuple[Counterexample, ...]:
+        """All counterexamples, the most telling one first."""
+        return ((self.counterexample,) if self.counterexample else ()) + self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Report:
 
     @property
     def counterexamples(self) -> tuple[Counterexample, ...]:
-        return tuple(cell.counterexample for cell in self.cells if cell.counterexample)
+        return tuple(found for cell in self.cells for found in cell.counterexamples)
 
     def cell(self, guarantee: str, condition: Condition) -> Cell:
         """The cell of one guarantee under one condition.  Raises KeyError if it was not judged."""

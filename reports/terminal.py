@@ -9,7 +9,7 @@ Colour is the console's business: `rich` leaves it out where the output is no te
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 
 from rich.cells import cell_len
@@ -94,7 +94,15 @@ def render_report(
     chosen = [cell for cell in report.cells if cell.verdict is Verdict.REFUTED]
     if cells is not None:
         chosen = [cell for cell in chosen if cell in cells]
+    chosen = [each for cell in chosen for each in _one_by_one(cell)]
     return Page(lambda cells_wide: _report_lines(report, chosen, cells_wide), width)
+
+
+def _one_by_one(cell: Cell) -> Iterator[Cell]:
+    """The cell once for each of its counterexamples."""
+    yield replace(cell, others=())
+    for other in cell.others:
+        yield replace(cell, counterexample=other, others=())
 
 
 def render_verdict_line(report: Report) -> str:

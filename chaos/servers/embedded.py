@@ -23,6 +23,7 @@ from cacheproof.chaos.servers.lifeline import Lifeline, Program
 from cacheproof.chaos.servers.postgres import initdb, name_database, postgres
 from cacheproof.chaos.servers.process import Process, blame, exit_of
 from cacheproof.chaos.servers.server import Server
+from cacheproof.chaos.servers.standby import Standby
 from cacheproof.chaos.servers.user import server_user
 from cacheproof.chaos.servers.valkey import valkey
 from cacheproof.models.errors import HarnessError
@@ -47,7 +48,7 @@ class EmbeddedServers:
         self._within = within
         self._patience_s = patience_s
         self._lifeline: Lifeline | None = None
-        self._running: tuple[Folder, Process, Process] | None = None
+        self._running: tuple[Folder, Standby, Process] | None = None
         self._harness = os.getpid()
 
     @property
@@ -104,14 +105,14 @@ class EmbeddedServers:
         self._lifeline = self._running = None
 
     @property
-    def _started(self) -> tuple[Folder, Process, Process]:
+    def _started(self) -> tuple[Folder, Standby, Process]:
         if self._running is None:
             raise HarnessError("embedded servers are not running; start them first, or use `with`")
         return self._running
 
     def _bring_up(
         self, binaries: Binaries, folder: Folder, lifeline: Lifeline
-    ) -> tuple[Folder, Process, Process]:
+    ) -> tuple[Folder, Standby, Process]:
         if server_user() is not None:
             binaries = reachable(binaries, folder.sub_folder("binaries"))
         making = initdb(binaries, folder)

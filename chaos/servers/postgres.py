@@ -104,6 +104,7 @@ def postgres(binaries: Binaries, folder: Folder, lifeline: Lifeline, *, patience
         locks=(data / "postmaster.pid", Path(f"{address}.lock")),
     )
     return Process(
+        ServerName.DATABASE,
         program,
         address,
         lifeline,

@@ -29,6 +29,7 @@ class Process:
 
     def __init__(
         self,
+        name: ServerName,
         program: Program,
         address: Address,
         lifeline: Lifeline,
@@ -37,7 +38,7 @@ class Process:
         description: Callable[[], str],
         patience_s: float,
     ) -> None:
-        self.name = ServerName(program.label)
+        self.name = name
         self.address = address
         self._program = program
         self._lifeline = lifeline
@@ -61,11 +62,15 @@ class Process:
 
     def start(self) -> None:
         """Raises EnvironmentFault, with the end of its log, if it ends or does not answer in time."""
+        if not self.running:
+            self.launch()
+            self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start the program without waiting for it to answer."""
         if self._stopped or self._lifeline.ended:
             raise HarnessError(f"{self._program.title} was stopped for good and does not start again")
-        if not self.running:
-            self._pid = self._lifeline.spawn(self._program)
-            self._wait_until_it_answers()
+        self._pid = self._lifeline.spawn(self._program)
 
     def kill(self) -> None:
         if self.running:
@@ -85,7 +90,8 @@ class Process:
     def _line(self) -> str:
         return self._description()
 
-    def _wait_until_it_answers(self) -> None:
+    def wait_until_it_answers(self) -> None:
+        """Return when the server is at work.  Raises EnvironmentFault as `start` does."""
         deadline = time.monotonic() + self._patience_s
         while not self._answers_now():
             code = self._lifeline.exit_code(self._program.label)

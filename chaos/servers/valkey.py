@@ -13,6 +13,7 @@ from cacheproof.chaos.servers.folder import Folder
 from cacheproof.chaos.servers.lifeline import Lifeline, Program
 from cacheproof.chaos.servers.process import Process
 from cacheproof.chaos.servers.server import Address
+from cacheproof.chaos.servers.standby import Standby
 from cacheproof.models.decision import ServerName
 
 __all__ = ["valkey"]
@@ -35,14 +36,25 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
-def valkey(binary: Path, folder: Folder, lifeline: Lifeline, *, patience_s: float) -> Process:
+def valkey(binary: Path, folder: Folder, lifeline: Lifeline, *, patience_s: float) -> Standby:
     """A Valkey server, not yet started.  It forgets everything when it ends."""
     place = folder.sub_folder("cache")
     address = Address(str(place / "socket"))
+
+    def make(number: int) -> Process:
+        return _one(binary, place, folder, lifeline, number, patience_s)
+
+    return Standby(address, make)
+
+
+def _one(
+    binary: Path, place: Path, folder: Folder, lifeline: Lifeline, number: int, patience_s: float
+) -> Process:
+    address = Address(str(place / f"socket-{number}"))
     settings = {**_SETTINGS, "unixsocket": str(address), "dir": str(place)}
     options = (word for name, value in settings.items() for word in (f"--{name}", value))
     program = Program(
-        label=ServerName.CACHE,
+        label=f"{ServerName.CACHE}-{number}",
         title="Valkey",
         argv=(str(binary), *options),
         cwd=place,
@@ -50,6 +62,7 @@ def valkey(binary: Path, folder: Folder, lifeline: Lifeline, *, patience_s: floa
         farewell=signal.SIGKILL,  # it has nothing to save
     )
     return Process(
+        ServerName.CACHE,
         program,
         address,
         lifeline,

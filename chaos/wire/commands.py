@@ -24,6 +24,7 @@ __all__ = [
     "blocking_forever",
     "blocking_timeout_s",
     "changes_connection",
+    "given_stream_id",
     "is_setup",
     "keys_in",
     "lifetime",
@@ -347,7 +348,14 @@ _XADD_WITH_VALUE = frozenset({b"LIMIT", b"MAXLEN", b"MINID"})
 
 
 def _with_stream_id(command: Command, next_stream_id: Callable[[bytes], bytes]) -> Command:
-    args, at = command.args, 2
+    args, at = command.args, _stream_id_at(command.args)
+    if args[at : at + 1] != (b"*",):
+        return command
+    return Command.of(*args[:at], next_stream_id(args[1]), *args[at + 1 :])
+
+
+def _stream_id_at(args: tuple[bytes, ...]) -> int:
+    at = 2
     while at < len(args):
         option = args[at].upper()
         if option in _XADD_WITH_VALUE:
@@ -356,6 +364,10 @@ def _with_stream_id(command: Command, next_stream_id: Callable[[bytes], bytes]) 
             at += 1
         else:
             break
-    if args[at : at + 1] != (b"*",):
-        return command
-    return Command.of(*args[:at], next_stream_id(args[1]), *args[at + 1 :])
+    return at
+
+
+def given_stream_id(command: Command) -> bytes | None:
+    """The id that XADD itself gives its entry ("*" if it leaves that to the server); None if malformed."""
+    args = command.args
+    return next(iter(args[_stream_id_at(args) :]), None)

@@ -14,6 +14,7 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,13 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time to linger: close send
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """What is next on a link: `answer` is set if the wire answers it itself, otherwise it is passed on."""
+    """What is next on a link and needs no decision.
+
+    `answer` gives what the wire itself says to it, when its turn has come; without one it is passed on.
+    """
 
     raw: bytes
-    answer: bytes | None = None
+    answer: Callable[[], bytes] | None = None
     payload: Any = None
 
 
@@ -71,7 +75,12 @@ class Answer:
 
 
 class Link(ABC):
-    """One connection from a client to one server, through the wire."""
+    """One connection from a client to one server, through the wire.
+
+    `sent` and `received` count bytes on the client's side.  `closing` is True once the server has said its
+    last word, or would close the connection now.  `listening` is True while the server may say something
+    unasked.
+    """
 
     server: ServerName
 
@@ -81,7 +90,8 @@ class Link(ABC):
         self.keys = keys
         self.sent = 0
         self.received = 0
-        self.open = True
+        self.closing = False
+        self.listening = False
         self.queue: deque[Request | Pending] = deque()
         self.upstream: Upstream | None = None
         self._client: socket.socket | None = client
@@ -107,7 +117,10 @@ class Link(ABC):
     # -- the client's side -------------------------------------------------------------------------------
 
     def receive(self) -> bool:
-        """Take what the client has sent.  False when it has closed or reset its end."""
+        """Take what the client has sent.  False when it has closed or reset its end.
+
+        Raises FramingError for what is not the protocol, and ConnectionError as `advance` does.
+        """
         assert self._client is not None
         try:
             data = self._client.recv(_CHUNK)
@@ -135,10 +148,13 @@ class Link(ABC):
         self.sent += len(data)
 
     def advance(self) -> None:
-        """Answer and pass on what needs no decision, up to the first exchange that does."""
-        while self.queue and isinstance(request := self.queue[0], Request):
+        """Answer and pass on what needs no decision, up to the first exchange that does.
+
+        Raises ConnectionError if the server has closed the connection on which something was to be passed on.
+        """
+        while self.queue and not self.closing and isinstance(request := self.queue[0], Request):
             self.queue.popleft()
-            self.send(request.answer if request.answer is not None else self.forward(request))
+            self.send(request.answer() if request.answer is not None else self.forward(request))
 
     def drop_client(self, *, reset: bool) -> None:
         """Close the client's end: with a reset, as a broken network does, or in order."""
@@ -174,4 +190,3 @@ class Link(ABC):
     @abstractmethod
     def overheard(self) -> bytes:
         """What the server has pushed without being asked, to be passed on."""
-

@@ -1,12 +1,14 @@
 """A client's connection to the database.
 
-One exchange is one query cycle, up to ReadyForQuery (or to the answers of a Flush).  Start-up and
-authentication are answered with what the server once said; SSL and GSS encryption are refused; a cancel
-request is passed on to the session that it means.  COPY data pass through, unheld.
+One exchange is one query cycle, up to ReadyForQuery (or to the answers of a Flush).  Start-up is answered with
+what the server once said to the same parameters and version; SSL and GSS encryption are refused; a cancel
+request is passed on to the session that it means.  The data of a COPY pass, but their end is an exchange,
+since it makes them visible.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from socket import AF_UNIX, SOCK_STREAM, socket
 
 from cacheproof.chaos.servers.server import Server
@@ -22,38 +24,52 @@ from cacheproof.chaos.wire.pgmessages import (
     ssl_refusal,
 )
 from cacheproof.chaos.wire.pgsql import keys_in, may_write, verbs, words
-from cacheproof.chaos.wire.upstream import PgPool, PgUpstream
+from cacheproof.chaos.wire.upstream import PgPool, PgUpstream, SessionRefused
 from cacheproof.models.decision import ServerName
 
 __all__ = ["DatabaseEnd", "PgLink"]
 
-_SECRET = b"\0\0\0\1"
+_MOST_POOLS = 8
+_FATAL = {b"VFATAL", b"VPANIC"}
 
 
 @dataclass(slots=True)
 class DatabaseEnd:
-    """What all links to one database share: a pool for each set of start-up parameters, and who is who."""
+    """What all links to one database share: a pool for each set of start-up parameters, and who is who.
+
+    `sessions` are the links by the process id that their clients were told.
+    """
 
     server: Server
-    pools: dict[tuple[tuple[str, str], ...], PgPool] = field(default_factory=dict)
+    pools: dict[tuple[object, ...], PgPool] = field(default_factory=dict)
     sessions: dict[int, "PgLink"] = field(default_factory=dict)
 
-    def pool(self, parameters: Mapping[str, str]) -> PgPool:
-        name = tuple(sorted(parameters.items()))
-        return self.pools.setdefault(name, PgPool(self.server, parameters))
+    def pool(self, parameters: Mapping[str, str], minor: int = 0) -> PgPool:
+        """The pool for such sessions, which becomes the one last used."""
+        name = (minor, *sorted(parameters.items()))
+        pool = self.pools.pop(name, None) or PgPool(self.server, parameters, minor)
+        self.pools[name] = pool
+        return pool
 
     def clean(self) -> None:
+        """Make every session usable again.  To be called between runs, when no link is left.
+
+        A cache that gives each connection another name makes a pool each time, so the oldest are given up.
+        """
+        while len(self.pools) > _MOST_POOLS:
+            self.pools.pop(next(iter(self.pools))).clear()
         for pool in self.pools.values():
             pool.clean()
 
     def clear(self) -> None:
+        """Close all sessions."""
         for pool in self.pools.values():
             pool.clear()
 
     def cancel(self, request: CancelRequest) -> None:
-        """Pass a cancel request on to the session behind the link that it names."""
+        """Pass a cancel request on to the session behind the link that it names; a wrong one does nothing."""
         link = self.sessions.get(request.pid)
-        if link is None or link.upstream is None:
+        if link is None or link.upstream is None or request.secret != link.secret:
             return
         address = self.server.address
         with socket(address.family, SOCK_STREAM) as line:
@@ -73,13 +89,13 @@ class PgLink(Link):
     ) -> None:
         super().__init__(client, process, number, keys)
         self.upstream: PgUpstream | None = None
+        self.secret = b""
         self._end = end
         self._parser = FrontendParser()
         self._assembler = CycleAssembler()
         self._pool: PgPool | None = None
         self._tracker: ReplyTracker | None = None
         self._raw: list[bytes] = []
-        self._wrote = False
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -90,22 +106,40 @@ class PgLink(Link):
             elif isinstance(message, Startup):
                 self._start(message)
             elif isinstance(message, CancelRequest):
-                self._end.cancel(message)
+                self.queue.append(Request(b"", answer=partial(self._cancel, message)))
             else:
-                self.queue.append(Request(b"", answer=ssl_refusal()))
+                self.queue.append(Request(b"", answer=ssl_refusal))
+
+    def _cancel(self, request: CancelRequest) -> bytes:
+        """The server says nothing to a cancel request, it closes the connection."""
+        self._end.cancel(request)
+        self.closing = True
+        return b""
 
     def _start(self, message: Startup) -> None:
-        self._pool = self._end.pool(message.parameters)
-        number = self.process * 1000 + self.number
-        self._end.sessions[number] = self
-        said = [
-            backend_key_data(number, _SECRET) if item.tag == b"K" else item.raw for item in self._pool.greeting()
-        ]
-        self.queue.append(Request(b"", answer=b"".join(said)))
+        self._pool = self._end.pool(message.parameters, message.minor)
+        try:
+            greeting = self._pool.greeting()
+        except SessionRefused as refused:
+            self.queue.append(Request(b"", answer=partial(self._refuse, refused.raw)))
+            return
+        pid = self.process * 1000 + self.number + 1
+        self._end.sessions[pid] = self
+        said = b"".join(self._key(pid, item) if item.tag == b"K" else item.raw for item in greeting)
+        self.queue.append(Request(b"", answer=lambda: said))
+
+    def _key(self, pid: int, key: Message) -> bytes:
+        """The server's BackendKeyData with our own id and secret, which is as long as the server's."""
+        self.secret = pid.to_bytes(len(key.payload) - 4, "big")
+        return backend_key_data(pid, self.secret)
+
+    def _refuse(self, said: bytes) -> bytes:
+        self.closing = True
+        return said
 
     def _take(self, message: Message) -> None:
         if is_copy(message):
-            self._copy(message)
+            self._take_copy(message)
             return
         cycle = self._assembler.feed(message)
         if cycle is None:
@@ -121,7 +155,6 @@ class PgLink(Link):
         found = {key for item in cycle.statements for key in keys_in(item, self.keys)}
         told = tuple(word for item in cycle.statements for word in (*words(item), ";"))[:-1]
         writes = any(may_write(item.sql) for item in cycle.statements) or not cycle.statements
-        self._wrote = self._wrote or writes
         pending = Pending(
             link=self,
             verb="; ".join(name for item in cycle.statements for name in verbs(item.sql)) or "CALL",
@@ -133,6 +166,25 @@ class PgLink(Link):
         )
         self.queue.append(pending)
 
+    def _take_copy(self, message: Message) -> None:
+        """Data pass.  The end of a simple COPY is held; that of an extended one takes effect at its Sync."""
+        tracker = self._tracker
+        if message.tag == b"d" or tracker is None or tracker.complete:
+            self.queue.append(Request(message.raw, payload=message))
+            return
+        verb = "COPY DONE" if message.tag == b"c" else "COPY FAIL"
+        self.queue.append(
+            Pending(
+                link=self,
+                verb=verb,
+                request=(verb,),
+                keys=(),
+                raw=message.raw,
+                may_write=True,
+                payload=message,
+            )
+        )
+
     # -- at the server -----------------------------------------------------------------------------------
 
     def _connect(self) -> PgUpstream:
@@ -141,16 +193,20 @@ class PgLink(Link):
             self.upstream = self._pool.acquire()
         return self.upstream
 
-    def _send(self, cycle: Cycle) -> None:
+    def _send(self, sent: Cycle | Message) -> None:
         upstream = self._connect()
-        self._tracker, self._raw = self._assembler.tracker(cycle), []
-        upstream.send(cycle.raw)
+        if isinstance(sent, Cycle):  # what belongs to a COPY continues the cycle before it
+            self._tracker = self._assembler.tracker(sent)
+            self._raw.clear()
+        upstream.send(sent.raw)
 
     def forward(self, request: Request) -> bytes:
         self._send(request.payload)
+        if isinstance(request.payload, Message):
+            return b""
         while not self._read(None):
             pass
-        return b"".join(self._raw)
+        return self._take_raw()
 
     def transmit(self, pending: Pending) -> None:
         self._send(pending.payload)
@@ -158,7 +214,7 @@ class PgLink(Link):
     def collect(self, pending: Pending, wait_s: float | None) -> Answer | None:
         while not self._read(wait_s):
             assert self._tracker is not None
-            if self._tracker.in_copy == "in":
+            if self._tracker.in_copy == "in" and isinstance(pending.payload, Cycle):
                 return Answer(self._take_raw(), {"tag": "COPY"})
             if wait_s is not None:
                 return None
@@ -179,33 +235,22 @@ class PgLink(Link):
         for message in self.upstream.messages(wait_s):
             self._raw.append(message.raw)
             done = self._tracker.feed(message)
+            if message.tag == b"E" and not _FATAL.isdisjoint(message.payload.split(b"\0")):
+                self.closing = True  # the server has ended the session: its connection closes next
         if done and self._tracker.result.status is not None:
             self.upstream.status = self._tracker.result.status
         return done
-
-    def _copy(self, message: Message) -> None:
-        if self.upstream is None or self._tracker is None:
-            return
-        self.upstream.send(message.raw)
-        if message.tag != b"d":
-            while not self._read(None):
-                pass
-            self.send(self._take_raw())
-
-    @property
-    def in_transaction(self) -> bool:
-        return self.upstream is not None and self.upstream.status != "I"
 
     def release_upstream(self) -> bool:
         upstream, self.upstream = self.upstream, None
         if upstream is None or self._pool is None:
             return True
         busy = self._tracker is not None and not self._tracker.complete
-        if busy or upstream.status != "I":
+        if busy or self.closing or upstream.status != "I":
             upstream.close()
             return False
         self._pool.release(upstream)
         return True
 
     def overheard(self) -> bytes:
-        return b""
+        return b""  # notifications come with the next reply

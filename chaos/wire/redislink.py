@@ -1,13 +1,18 @@
 """A client's connection to the cache.
 
-One exchange is one command; a transaction (MULTI … EXEC) is one exchange as a whole, since nothing of it
-happens before EXEC.  Connection set-up is answered with what the server said to the same words once.
+Rule 1  One exchange is one command; a transaction (MULTI … EXEC) is one exchange as a whole, since nothing of
+        it happens before EXEC.
+Rule 2  Connection set-up is answered with what the server said to the same words once.
+Rule 3  Every reply is paired with the command that it answers; what answers none (messages, invalidations)
+        is passed on in between, in the order in which it came.
+Rule 4  A connection on which something lasting was said never goes back to the pool.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from socket import socket
 
-from cacheproof.chaos.cacheclock import CacheClock
+from cacheproof.chaos.wire.cacheend import FIRST_NUMBER, CacheEnd
 from cacheproof.chaos.wire.commands import (
     answered_by_clock,
     blocking_forever,
@@ -15,45 +20,30 @@ from cacheproof.chaos.wire.commands import (
     changes_connection,
     is_setup,
     keys_in,
+    subcommand,
     words,
 )
 from cacheproof.chaos.wire.link import Answer, Link, Pending, Request
+from cacheproof.chaos.wire.refusals import REFUSED_VERBS, in_its_place, refusal
 from cacheproof.chaos.wire.resp import (
     Command,
     CommandParser,
     Reply,
     encode_bulk,
+    encode_error,
+    encode_simple,
     reply_to_json,
 )
-from cacheproof.chaos.wire.upstream import RedisPool, RedisUpstream
+from cacheproof.chaos.wire.subscriptions import SUBSCRIBING_VERBS, Subscriptions
+from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.models.decision import ServerName
 
 __all__ = ["CacheEnd", "RedisLink"]
 
-_ANSWERED = {b"HELLO", b"CLIENT", b"SELECT"}
-_ANSWERED_CLIENT = {b"SETINFO", b"SETNAME", b"GETNAME", b"ID", b"MAINT_NOTIFICATIONS", b"NO-EVICT", b"NO-TOUCH"}
-_TRANSACTION = {"MULTI", "EXEC", "DISCARD"}  # over when it is over; WATCH outlives none of them
-_LISTENS = {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"}
-
-
-@dataclass(slots=True)
-class CacheEnd:
-    """What all links to one cache share: its pool, its time, and what it says to connection set-up."""
-
-    pool: RedisPool
-    time: CacheClock
-    said: dict[tuple[int, tuple[bytes, ...]], bytes] = field(default_factory=dict)
-
-    def setup_answer(self, command: Command, protocol: int) -> bytes:
-        """What the server answers to `command`, asked once on a connection of its own."""
-        question = (protocol, command.args)
-        if question not in self.said:
-            scratch = self.pool.acquire(protocol)
-            try:
-                self.said[question] = scratch.call(*command.args).raw
-            finally:
-                self.pool.discard(scratch)
-        return self.said[question]
+_NO_DATA = {"AUTH", "CLIENT", "COMMAND", "HELLO", "QUIT", "READONLY", "READWRITE", "RESET", "SELECT", "TIME"}
+_SPECIAL = REFUSED_VERBS | _NO_DATA | {"MULTI"}  # whatever else there is, is held
+_ANSWERED_CLIENT = {"SETINFO", "SETNAME", "GETNAME", "ID", "MAINT_NOTIFICATIONS", "NO-EVICT", "NO-TOUCH"}
+_TRANSACTION = {"MULTI": True, "EXEC": False, "DISCARD": False}  # over when it is over
 
 
 class RedisLink(Link):
@@ -66,45 +56,70 @@ class RedisLink(Link):
     ) -> None:
         super().__init__(client, process, number, keys)
         self.upstream: RedisUpstream | None = None
-        self.listening = False
         self._end = end
         self._parser = CommandParser()
+        # What the client has said so far, delivered or not.
         self._protocol = 2
+        self._name: bytes | None = None
+        self._selected = False
         self._multi: list[Command] | None = None
         self._unsent: list[Command] = []
+        # What the server has heard so far.
+        self._speaks = 2
         self._clean = True
+        self._in_multi = False
+        self._subscriptions = Subscriptions()
+        # The exchange that the server has: its commands, what EXEC will execute, and what has come back.
         self._awaited: list[Command] = []
+        self._queued: list[Command] = []
+        self._confirmations = 0
         self._got: list[Reply] = []
         self._raw: list[bytes] = []
+        self.id = FIRST_NUMBER + process * 1000 + number
+        end.numbers[self.id] = lambda: self._connect().id
 
     # -- requests ----------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
         for command in self._parser.feed(data):
-            self._take(command)
+            if self._multi is not None:
+                self._take_in_multi(self._multi, command)
+            elif command.name in _SPECIAL:
+                self._take_special(command)
+            else:
+                self._hold([command], [command], blocks_s=blocking_timeout_s(command))
         if self._unsent and not self._parser.pending:  # the client waits for QUEUED before it goes on
             self._pass(*self._unsent)
             self._unsent.clear()
 
-    def _take(self, command: Command) -> None:
-        if self._multi is not None:
-            self._take_in_multi(self._multi, command)
+    def _take_special(self, command: Command) -> None:
+        refused = refusal(command)
+        if refused is not None:
+            self._answer(command, lambda: encode_error(refused))
         elif command.name == "MULTI":
             self._multi = [command]
             self._unsent.append(command)
         elif answered_by_clock(command):
-            self.queue.append(Request(command.raw, answer=self._time_reply()))
+            self._answer(command, self._time_reply)
+        elif command.name in ("QUIT", "RESET"):
+            self._end_session(command)
         elif is_setup(command):
             self._set_up(command)
         else:
-            self._hold([command], [command], blocks_s=blocking_timeout_s(command))
+            self._hold([command], [command], blocks_s=None)
 
     def _take_in_multi(self, multi: list[Command], command: Command) -> None:
+        refused = refusal(command, in_multi=True)
+        if refused is not None:
+            command = in_its_place(refused)
         multi.append(command)
         if command.name == "EXEC":
             self._hold(multi, [*self._unsent, command], blocks_s=None)
         elif command.name == "DISCARD":
             self._pass(*self._unsent, command)
+        elif is_setup(command, in_multi=True):  # QUIT and RESET end it at once
+            self._pass(*self._unsent)
+            self._end_session(command)
         else:
             self._unsent.append(command)
             return
@@ -112,22 +127,38 @@ class RedisLink(Link):
         self._unsent.clear()
 
     def _set_up(self, command: Command) -> None:
-        verb = command.args[0].upper()
-        if verb == b"CLIENT" and len(command.args) > 1:
-            answered = command.args[1].upper() in _ANSWERED_CLIENT
-        else:
-            answered = verb == b"HELLO" or command.args[1:] == (b"0",)
-        if verb not in _ANSWERED or not answered:
-            self._pass(command)
-            return
-        if verb == b"HELLO" and command.args[1:2] in ((b"2",), (b"3",)):
-            self._switch(int(command.args[1]))
-        self.queue.append(Request(command.raw, answer=self._end.setup_answer(command, self._protocol)))
+        said = subcommand(command)
+        match command.name:
+            case "CLIENT" if said in _ANSWERED_CLIENT:
+                self._name_it(command, said)
+            case "HELLO":
+                answer = self._end.setup_answer(command, self._protocol, self.id)
+                if said in ("2", "3") and not answer.startswith(b"-"):
+                    self._protocol = int(said)
+                self._answer(command, partial(self._hello, self._protocol, answer))
+            case "SELECT" if command.args[1:] == (b"0",) and not self._selected:
+                self._answer(command, lambda: encode_simple("OK"))
+            case name:
+                self._selected = self._selected or name == "SELECT"
+                self._pass(command)
 
-    def _switch(self, protocol: int) -> None:
-        if protocol != self._protocol and self.upstream is not None:
-            self.release_upstream()
-        self._protocol = protocol
+    def _name_it(self, command: Command, said: str) -> None:
+        answer = self._end.setup_answer(command, self._protocol, self.id)
+        if said == "SETNAME" and not answer.startswith(b"-"):
+            self._name = command.args[2] or None
+        elif said == "GETNAME" and not answer.startswith(b"-"):
+            answer = encode_bulk(self._name, self._protocol == 3)
+        self._answer(command, lambda: answer)
+
+    def _end_session(self, command: Command) -> None:
+        if command.name == "QUIT":
+            self._answer(command, self._quit)
+            return
+        self._protocol, self._name, self._selected = 2, None, False
+        self._answer(command, self._reset)
+
+    def _answer(self, command: Command, answer: Callable[[], bytes]) -> None:
+        self.queue.append(Request(command.raw, answer=answer))
 
     def _pass(self, *commands: Command) -> None:
         raw = b"".join(command.raw for command in commands)
@@ -145,75 +176,149 @@ class RedisLink(Link):
             raw=b"".join(command.raw for command in to_send),
             may_write=False,
             blocks_s=blocks_s,
-            payload=to_send,
+            payload=(to_send, inner),
         )
         self.queue.append(pending)
+
+    # -- what the wire says itself, when its turn has come -------------------------------------------------
 
     def _time_reply(self) -> bytes:
         seconds, rest_ms = divmod(self._end.time.now_ms, 1000)
         parts = (str(seconds).encode(), str(rest_ms * 1000).encode())
-        return b"*2\r\n" + b"".join(encode_bulk(part, self._protocol == 3) for part in parts)
+        return b"*2\r\n" + b"".join(encode_bulk(part, False) for part in parts)
+
+    def _hello(self, protocol: int, answer: bytes) -> bytes:
+        if protocol != self._speaks:
+            self.release_upstream()
+            self._speaks = protocol
+        return answer
+
+    def _quit(self) -> bytes:
+        self.closing = True
+        return encode_simple("OK")
+
+    def _reset(self) -> bytes:
+        """A new connection is what RESET makes of an old one, except that it stays an import source."""
+        self.release_upstream()
+        self._speaks = 2
+        return encode_simple("RESET")
 
     # -- at the server -----------------------------------------------------------------------------------
 
     def _connect(self) -> RedisUpstream:
         if self.upstream is None:
-            self.upstream = self._end.pool.acquire(self._protocol)
+            self.upstream = self._end.pool.acquire(self._speaks)
         return self.upstream
 
-    def _send(self, commands: list[Command]) -> None:
+    def _send(self, commands: list[Command], queued: list[Command]) -> None:
         upstream = self._connect()
-        self._awaited, self._got, self._raw = list(commands), [], []
-        for command in commands:
-            if command.name not in _TRANSACTION and changes_connection(command):
-                self._clean = False
-            self.listening = self.listening or command.name in _LISTENS or command.args[1:2] == (b"TRACKING",)
-        upstream.send(b"".join(self._end.time.translate(command).raw for command in commands))
+        self._awaited, self._got, self._queued = commands, [], queued
+        self._confirmations = 0
+        self._raw.clear()
+        out = b"".join([self._prepare(command).raw for command in commands])
+        upstream.send(out)
+
+    def _prepare(self, command: Command) -> Command:
+        """Note what a command does to the connection; returns it as the server has to see it."""
+        name = command.name
+        if name in _TRANSACTION:
+            self._in_multi = _TRANSACTION[name]
+            return command
+        if name == "CLIENT":
+            self.listening = self.listening or subcommand(command) == "TRACKING"
+            command = self._end.with_server_numbers(command)
+        elif name in SUBSCRIBING_VERBS:
+            self.listening = True
+            self._confirmations = self._subscriptions.answers(command)
+        if changes_connection(command):
+            self._clean = False
+        return self._end.time.translate(command)
 
     def forward(self, request: Request) -> bytes:
-        self._send(request.payload)
+        self._send(request.payload, [])
         while len(self._got) < len(self._awaited):
             self._read(None)
-        return b"".join(self._raw)
+        return self._take_raw()
 
     def transmit(self, pending: Pending) -> None:
-        commands: list[Command] = pending.payload
-        self._send([blocking_forever(commands[0])] if pending.blocks_s is not None else commands)
+        to_send, inner = pending.payload
+        self._send([blocking_forever(to_send[0])] if pending.blocks_s is not None else to_send, inner)
 
     def collect(self, pending: Pending, wait_s: float | None) -> Answer | None:
         while len(self._got) < len(self._awaited):
             if not self._read(wait_s):
                 return None
         last = self._got[-1]
-        return Answer(b"".join(self._raw), reply_to_json(last.value), failed=last.is_error)
+        return Answer(self._take_raw(), reply_to_json(last.value), failed=last.is_error)
+
+    def _take_raw(self) -> bytes:
+        raw = b"".join(self._raw)
+        self._raw.clear()
+        self._awaited, self._got = [], []
+        return raw
 
     def _read(self, wait_s: float | None) -> bool:
+        """Take what the server has said; False if it has said nothing within `wait_s`."""
         assert self.upstream is not None
         replies = self.upstream.replies(wait_s)
-        for reply in replies:
-            if reply.is_push or len(self._got) == len(self._awaited):
+        for reply in replies or ():
+            command = self._answered_by(reply)
+            if command is None:
                 self._raw.append(reply.raw)
-                continue
-            command = self._awaited[len(self._got)]
-            self._got.append(reply)
-            self._raw.append(self._end.time.observe(command, reply, resp3=self._protocol == 3))
-        return bool(replies)
+            else:
+                self._got.append(reply)
+                self._raw.append(self._observe(command, reply))
+        return replies is not None
+
+    def _answered_by(self, reply: Reply) -> Command | None:
+        """The command that a reply answers to the end; None for all that comes in between."""
+        if len(self._got) == len(self._awaited):
+            if self.listening:
+                self._subscriptions.confirm(reply)  # the server may end a subscription by itself
+            return None
+        command = self._awaited[len(self._got)]
+        if not self.listening:
+            return None if reply.is_push else command
+        if self._confirmations and self._subscriptions.confirm(reply):
+            self._confirmations -= 1
+            return None if self._confirmations else command
+        if self._subscriptions.is_message(reply):
+            return None
+        self._confirmations = 0  # it was refused
+        return command
+
+    def _observe(self, command: Command, reply: Reply) -> bytes:
+        time, resp3 = self._end.time, self._speaks == 3
+        if command.name == "EXEC" and isinstance(reply.value, tuple):
+            return time.observe_transaction(self._queued, reply, resp3=resp3)
+        return time.observe(command, reply, resp3=resp3)
 
     def release_upstream(self) -> bool:
         upstream, self.upstream = self.upstream, None
         if upstream is None:
             return True
-        clean = self._clean and self._multi is None and len(self._got) == len(self._awaited)
+        clean = self._clean and not self._in_multi and len(self._got) == len(self._awaited)
         if clean:
             self._end.pool.release(upstream)
         else:
             self._end.pool.discard(upstream)
-        self._clean = True
+        self._forget()
         return clean
+
+    def _forget(self) -> None:
+        """Whatever was known of a connection that is this link's no more."""
+        self._clean, self._in_multi, self.listening = True, False, False
+        self._subscriptions = Subscriptions()
+        self._awaited, self._got = [], []
+        self._raw.clear()
 
     def overheard(self) -> bytes:
         if not self.listening or self.upstream is None:
             return b""
-        self._raw = []
-        self._read(0.0)
-        return b"".join(self._raw)
+        while self._read(0.0):
+            pass
+        if self._awaited and len(self._got) == len(self._awaited):
+            return b""  # the answer itself has come as well, and is handed on with it
+        raw = b"".join(self._raw)
+        self._raw.clear()
+        return raw

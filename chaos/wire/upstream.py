@@ -3,7 +3,10 @@
 A client's connection is new in every run, but opening one at PostgreSQL costs milliseconds.  So only the
 stretch from the wire to the server is kept, and it goes back to its pool clean: a Redis connection on which
 something was said that lasts (MULTI, WATCH, SUBSCRIBE …) is closed instead, a PostgreSQL session runs DISCARD
-ALL first.  All reads here block: whoever asks has just sent something that the server has to answer.
+ALL first.
+
+Rule 1  Reads block: whoever asks has just sent something that the server has to answer.
+Rule 2  A write never waits for a server that itself waits to be read: what it says meanwhile is kept.
 """
 
 import select
@@ -12,12 +15,21 @@ import struct
 from collections.abc import Mapping
 
 from cacheproof.chaos.servers.server import Address, Server
+from cacheproof.chaos.wire.framing import FramingError
 from cacheproof.chaos.wire.pgcycle import Cycle, CycleResult, ReplyTracker
 from cacheproof.chaos.wire.pgmessages import BackendParser, Message, query, startup
 from cacheproof.chaos.wire.resp import Reply, ReplyParser, encode_command
 from cacheproof.models.errors import EnvironmentFault
 
-__all__ = ["HANG_LIMIT_S", "PgPool", "PgUpstream", "RedisPool", "RedisUpstream", "Upstream"]
+__all__ = [
+    "HANG_LIMIT_S",
+    "PgPool",
+    "PgUpstream",
+    "RedisPool",
+    "RedisUpstream",
+    "SessionRefused",
+    "Upstream",
+]
 
 HANG_LIMIT_S = 30.0
 """Real seconds after which a server that does not answer is taken for broken."""
@@ -42,30 +54,56 @@ class Upstream:
         # The kernel's own time-out: Python's would cost a second system call for every read.
         limit = struct.pack("@ll", int(HANG_LIMIT_S), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._early: list[bytes] = []
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+        """Send all of `data`.  Raises ConnectionError when the server has closed the connection."""
+        try:
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            readable, writable, _ = select.select([self._socket], [self._socket], [], HANG_LIMIT_S)
+            if readable:
+                self._early.append(self._receive())
+            if writable:
+                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
+            elif not readable:
+                raise EnvironmentFault(
+                    f"a server took none of {len(rest)} bytes for {HANG_LIMIT_S:g} s; is it stopped?"
+                )
 
     def receive(self, wait_s: float | None = None) -> bytes | None:
         """The next bytes; None if there were none within `wait_s` (None: wait for as long as it takes).
 
         Raises ConnectionError when the server has closed the connection.
         """
+        if self._early:
+            return self._early.pop(0)
         if wait_s is not None and not self.readable(wait_s):
             return None
+        return self._receive()
+
+    def _receive(self) -> bytes:
         try:
             data = self._socket.recv(_CHUNK)
         except BlockingIOError:
-            raise EnvironmentFault(f"a server did not answer for {HANG_LIMIT_S:g} s; is it stopped?") from None
+            raise EnvironmentFault(
+                f"a server did not answer for {HANG_LIMIT_S:g} s; is it stopped?"
+            ) from None
         if not data:
             raise ConnectionError("the server closed the connection")
         return data
 
     def readable(self, wait_s: float) -> bool:
+        """True if the server has said something, or has closed the connection, within `wait_s`."""
         return bool(select.select([self._socket], [], [], wait_s)[0])
 
     def close(self) -> None:
@@ -83,19 +121,17 @@ class RedisUpstream(Upstream):
         super().__init__(address)
         self.protocol = protocol
         self._parser = ReplyParser()
-        self._replies: list[Reply] = []
-        if protocol == 3:
-            self.call("HELLO", 3)
-        if import_source:
-            self.call("CLIENT", "IMPORT-SOURCE", "ON")
-        number = self.call("CLIENT", "ID").value
-        assert isinstance(number, int)
+        opening: list[tuple[bytes | str | int, ...]] = [("HELLO", 3)] if protocol == 3 else []
+        opening += [("CLIENT", "IMPORT-SOURCE", "ON")] if import_source else []
+        number = self.call_many([*opening, ("CLIENT", "ID")])[-1].value
+        if not isinstance(number, int):
+            raise EnvironmentFault(f"the cache did not tell the number of a connection, but {number!r}")
         self.id = number
 
-    def replies(self, wait_s: float | None = None) -> list[Reply]:
-        """Whole replies that have come; waits for bytes as `receive` does, and may return none."""
+    def replies(self, wait_s: float | None = None) -> list[Reply] | None:
+        """Whole replies that have come, perhaps none; None if no byte came within `wait_s`."""
         data = self.receive(wait_s)
-        return [] if data is None else self._parser.feed(data)
+        return None if data is None else self._parser.feed(data)
 
     def call(self, *args: bytes | str | int) -> Reply:
         """Send one command and wait for its reply."""
@@ -106,31 +142,48 @@ class RedisUpstream(Upstream):
         self.send(b"".join(encode_command(*command) for command in commands))
         found: list[Reply] = []
         while len(found) < len(commands):
-            found += self.replies()
+            found += self.replies() or ()
         return found
 
 
-class PgUpstream(Upstream):
-    """A session at the database.  `greeting` is all that the server said up to its first ReadyForQuery."""
+class SessionRefused(EnvironmentFault):
+    """The database refused a session; `raw` is what it said, for whoever asked for one."""
 
-    def __init__(self, address: Address, parameters: Mapping[str, str]) -> None:
+    def __init__(self, parameters: Mapping[str, str], raw: bytes) -> None:
+        text = raw.decode(errors="replace").replace("\0", " ")
+        super().__init__(f"the database refused a session for {dict(parameters)!r}: {text}")
+        self.raw = raw
+
+
+class PgUpstream(Upstream):
+    """A session at the database.  `greeting` is all that the server said up to its first ReadyForQuery.
+
+    `minor` is the version 3.`minor` of the protocol to ask for.  Raises SessionRefused.
+    """
+
+    def __init__(self, address: Address, parameters: Mapping[str, str], minor: int = 0) -> None:
         super().__init__(address)
         self._parser = BackendParser()
         self.pid = 0
         self.secret = b""
         self.status = "I"
         self.greeting: tuple[Message, ...] = ()
-        self._start(parameters)
+        try:
+            self._start(parameters, minor)
+        except BaseException:
+            self.close()
+            raise
 
-    def _start(self, parameters: Mapping[str, str]) -> None:
-        self.send(startup(parameters))
+    def _start(self, parameters: Mapping[str, str], minor: int) -> None:
+        self.send(startup(parameters, minor))
         said: list[Message] = []
         while not said or said[-1].tag != b"Z":
             for message in self.messages():
                 said.append(message)
                 if message.tag == b"E":
-                    text = message.payload.decode(errors="replace").replace("\0", " ")
-                    raise EnvironmentFault(f"the database refused a session for {dict(parameters)!r}: {text}")
+                    raise SessionRefused(parameters, b"".join(item.raw for item in said))
+                if message.tag == b"R" and message.payload != bytes(4):
+                    raise EnvironmentFault("the database asks for a password; let it trust this machine")
                 if message.tag == b"K":
                     self.pid = int.from_bytes(message.payload[:4], "big")
                     self.secret = message.payload[4:]
@@ -202,38 +255,59 @@ class RedisPool:
 
 
 class PgPool:
-    """Idle sessions at the database, all for the same user and database."""
+    """Idle sessions at the database, all started with the same parameters and version of the protocol."""
 
-    def __init__(self, server: Server, parameters: Mapping[str, str]) -> None:
+    def __init__(self, server: Server, parameters: Mapping[str, str], minor: int = 0) -> None:
         self._server = server
         self.parameters = dict(parameters)
+        self.minor = minor
         self._idle: list[PgUpstream] = []
         self._returned: list[PgUpstream] = []
         self._greeting: tuple[Message, ...] = ()
 
     def greeting(self) -> tuple[Message, ...]:
-        """What the server says to such a session when it starts."""
+        """What the server says to such a session when it starts.  Raises SessionRefused."""
         if not self._greeting:
             self._idle.append(self.acquire())
             self._greeting = self._idle[-1].greeting
         return self._greeting
 
     def acquire(self) -> PgUpstream:
-        return self._idle.pop() if self._idle else PgUpstream(self._server.address, self.parameters)
+        """A session as it is after its start.  Raises SessionRefused."""
+        if self._idle:
+            return self._idle.pop()
+        return PgUpstream(self._server.address, self.parameters, self.minor)
 
     def release(self, upstream: PgUpstream) -> None:
         """Take back an idle session that is outside any transaction; `clean` makes it usable again."""
         self._returned.append(upstream)
 
     def clean(self) -> None:
-        """DISCARD ALL on every session that came back, all at the same time."""
-        running = [(upstream, upstream.begin("DISCARD ALL")) for upstream in self._returned]
-        self._returned.clear()
+        """DISCARD ALL on every session that came back, all at the same time; those that fail are closed."""
+        returned, self._returned = self._returned, []
+        running = [(upstream, _begin(upstream, "DISCARD ALL")) for upstream in returned]
         for upstream, tracker in running:
-            upstream.finish(tracker)
-            self._idle.append(upstream)
+            if tracker is not None and _succeeds(upstream, tracker):
+                self._idle.append(upstream)
+            else:
+                upstream.close()
 
     def clear(self) -> None:
+        """Close all that are idle."""
         while self._idle or self._returned:
             (self._idle or self._returned).pop().close()
 
+
+def _begin(upstream: PgUpstream, sql: str) -> ReplyTracker | None:
+    """None if the server has ended the session meanwhile."""
+    try:
+        return upstream.begin(sql)
+    except ConnectionError:
+        return None
+
+
+def _succeeds(upstream: PgUpstream, tracker: ReplyTracker) -> bool:
+    try:
+        return upstream.finish(tracker).error is None
+    except (ConnectionError, FramingError):  # of whatever the server said before it left
+        return False

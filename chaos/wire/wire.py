@@ -8,6 +8,7 @@ ports are closed, so that clients are refused as they would be.
              ──► port A/database ─► link ──► pool ──► database
 """
 
+import re
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -90,6 +91,12 @@ class Wire:
             f"postgresql://{self._user}@{_HOST}:{database}/{self._name}?{options}",
         )
 
+    def without_ports(self, text: str) -> str:
+        """The text of an error with our port numbers, which differ from run to run, put into words."""
+        for port in self._ports.values():
+            text = re.sub(rf"\b{port.number}\b", f"<{port.server.value} port>", text)
+        return text
+
     def _listen(self, port: _Port) -> None:
         listener = port.open()
         self._reactor.register(listener, lambda: self._accept(port))
@@ -117,13 +124,18 @@ class Wire:
                 return
             number = self._numbers.get(port.process, 0)
             self._numbers[port.process] = number + 1
-            link: Link
-            if port.server is ServerName.CACHE:
-                link = RedisLink(client, port.process, number, self._keys, end=self._cache)
-            else:
-                link = PgLink(client, port.process, number, self._keys, end=self._database)
+            try:
+                link = self._link(port, client, number)
+            except OSError:  # it has been reset already
+                client.close()
+                continue
             self._links.setdefault(port.process, []).append(link)
             self._reactor.register(link, partial(self._receive, link))
+
+    def _link(self, port: _Port, client: socket.socket, number: int) -> Link:
+        if port.server is ServerName.CACHE:
+            return RedisLink(client, port.process, number, self._keys, end=self._cache)
+        return PgLink(client, port.process, number, self._keys, end=self._database)
 
     # -- links ---------------------------------------------------------------------------------------------
 
@@ -138,13 +150,26 @@ class Wire:
         try:
             alive = link.receive()
         except FramingError as error:
-            self.broken.append(f"client {link.process} sent the {link.server} what is not its protocol: {error}")
-            alive = False
-            link.queue.clear()
-        if not alive:
+            self.broken.append(
+                f"client {link.process} sent the {link.server} what is not its protocol: {error}"
+            )
+            self._hang_up(link)
+            return
+        except ConnectionError:
+            self._hang_up(link)
+            return
+        if link.closing:
+            self._hang_up(link)
+        elif not alive:
             self._close_client(link, reset=False)
-            if not link.queue and link.upstream is not None:
+            if not link.queue:
                 self._release(link)
+
+    def _hang_up(self, link: Link) -> None:
+        """End a link in order, as the server does that has said its last word."""
+        self._close_client(link, reset=False)
+        self._release(link)
+        link.queue.clear()
 
     def _close_client(self, link: Link, *, reset: bool) -> None:
         if link.connected:
@@ -152,6 +177,7 @@ class Wire:
             link.drop_client(reset=reset)
 
     def _release(self, link: Link) -> None:
+        """Let go of the server's side, and note which sessions the database has to end."""
         upstream, head = link.upstream, link.head
         busy = head is not None and head.delivered
         if not link.release_upstream() and isinstance(upstream, PgUpstream):
@@ -185,19 +211,33 @@ class Wire:
         """Take an exchange that has been answered or lost off its link, and pass on what came behind it."""
         link = pending.link
         link.queue.popleft()
-        link.advance()
-        if not link.connected and not link.queue:
+        try:
+            link.advance()
+        except ConnectionError:
+            link.closing = True
+        if link.closing:
+            self._hang_up(link)
+        elif not link.connected and not link.queue:
             self._release(link)
 
     def overhear(self) -> bool:
         """Pass on what servers pushed without being asked; True if there was anything."""
+        listening = [link for link in self.all_links() if link.listening]
+        if any(link.server is ServerName.CACHE and link.upstream for link in listening):
+            self._cache.time.catch_up()
         heard = False
-        for link in self.all_links():
-            data = link.overheard()
-            if data:
-                link.send(data)
-                heard = True
+        for link in listening:
+            heard = self._pass_on(link) or heard
         return heard
+
+    def _pass_on(self, link: Link) -> bool:
+        try:
+            data = link.overheard()
+        except ConnectionError:
+            self._hang_up(link)
+            return True
+        link.send(data)
+        return bool(data)
 
     def end(self) -> None:
         """Close every link of the run; clean connections go back to their pools."""
@@ -206,6 +246,7 @@ class Wire:
             link.queue.clear()
             link.release_upstream()
         self._links.clear()
+        self._cache.numbers.clear()
         self._database.sessions.clear()
 
     def close(self) -> None:

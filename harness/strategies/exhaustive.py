@@ -106,9 +106,7 @@ def steer(execution: Execution, scope: SmallScope, condition: Condition, explore
             done[client] += 1
 
 
-def _steps(
-    execution: Execution, scope: SmallScope, done: list[int]
-) -> Iterator[tuple[int | None, Move]]:
+def _steps(execution: Execution, scope: SmallScope, done: list[int]) -> Iterator[tuple[int | None, Move]]:
     """What can be done without a fault: (the client whose program goes on, or None; the move)."""
     key = execution.scenario.keys[0]
     if scope.sequences:

@@ -44,7 +44,10 @@ def possible_moves(execution: Execution, condition: Condition) -> tuple[list[Mov
     if condition is Condition.QUIET and (pending or len(idle) < scenario.clients):
         return pending[:1], []
     begins = [
-        begin(execution, client, f, key) for client in idle for key in scenario.keys for f in ("read", "write")
+        begin(execution, client, f, key)
+        for client in idle
+        for key in scenario.keys
+        for f in ("read", "write")
     ]
     return pending + begins, faults(execution, condition)
 

@@ -65,9 +65,7 @@ def begin(execution: Execution, client: int, f: str, key: str | None) -> Move:
 def deliveries(execution: Execution) -> list[Move]:
     """One delivery for each pending exchange, in order of client."""
     clients = range(execution.scenario.processes)
-    return [
-        (Deliver(client, pick),) for client in clients for pick in range(len(execution.pending(client)))
-    ]
+    return [(Deliver(client, pick),) for client in clients for pick in range(len(execution.pending(client)))]
 
 
 def faults(execution: Execution, condition: Condition) -> list[Move]:

@@ -43,7 +43,7 @@ def by_keyword(*, function: Callable[..., int] = math.gcd) -> int:
 
 
 class ByClass:
-    function = math.gcd
+    function: Any = math.gcd
 
 
 class Sub(ByClass):

@@ -118,15 +118,15 @@ def test_full_disk(words: str, script: Script, open_folder: Path) -> None:
 
 def test_server_that_cannot_be_reached(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the connection that waiting does not cure is a fault at once."""
-    cache = servers.cache
+    database = servers.database
 
     def refuse() -> bool:
         raise PermissionError(13, "Permission denied")
 
-    cache.kill()
+    database.kill()
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "_answers", refuse)
-        with pytest.raises(EnvironmentFault, match="Valkey cannot be reached at .*: Permission denied"):
-            cache.start()
-    cache.kill()
-    cache.start()
+        patch.setattr(database, "_answers", refuse)
+        with pytest.raises(EnvironmentFault, match="PostgreSQL cannot be reached at .*: Permission denied"):
+            database.start()
+    database.kill()
+    database.start()

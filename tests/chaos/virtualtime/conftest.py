@@ -49,15 +49,19 @@ class Director:
                 self.wake_next()
             if (answer := self.answer()) is not None:
                 assert answer["error"] is None, answer["error"]
+                self.meet_sleepers()
                 self.outcome.value, self.outcome.at_ns = answer["value"], self.clock.now_ns
                 return self.outcome
             os.sched_yield()
         raise AssertionError(f"the client neither ended nor slept; asleep: {self.sleepers}")
 
-    def wake_next(self) -> None:
+    def meet_sleepers(self) -> None:
         while (sleeper := receive_sleeper(self.registrar)) is not None:
             self.sleepers.append(sleeper)
             self.outcome.sleepers.append(sleeper.name)
+
+    def wake_next(self) -> None:
+        self.meet_sleepers()
         for sleeper in self.sleepers:
             sleeper.receive()
         asleep = [(s.deadline_ns, at) for at, s in enumerate(self.sleepers) if s.deadline_ns is not None]

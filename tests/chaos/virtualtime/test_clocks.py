@@ -90,7 +90,7 @@ def early_keyword(*, timer: Callable[[], float] = time.monotonic) -> float:
 
 
 class EarlyAttribute:
-    timer = time.monotonic
+    timer: Any = time.monotonic
 
 
 class EarlyInstance:
@@ -157,7 +157,7 @@ def test_datetime_stays_itself(run: Any) -> None:
 
 
 class Formatter(logging.Formatter):
-    converter = time.gmtime
+    converter: Any = time.gmtime
 
 
 def format_a_record() -> str:
@@ -167,8 +167,8 @@ def format_a_record() -> str:
 
 def late_class_body() -> list[Any]:
     class Late:
-        timer = time.monotonic
-        converter = time.gmtime
+        timer: Any = time.monotonic
+        converter: Any = time.gmtime
 
     return [Late().timer(), Late().converter(0).tm_year, format_a_record()]
 

@@ -114,7 +114,9 @@ async def _be_interrupted() -> list[Any]:
     thread.start()
     received = await asyncio.wait_for(loop.sock_recv(ours, 1), 10)
     found = [received.decode(), now_ns()]
-    await loop.run_in_executor(None, time.sleep, 2)  # the loop has no timer now, and must not stand as asleep
+    await loop.run_in_executor(
+        None, time.sleep, 20
+    )  # the loop has no timer now, and must not stand as asleep
     thread.join()
     ours.close()
     theirs.close()
@@ -128,8 +130,39 @@ def be_interrupted() -> list[Any]:
 def test_descriptors_interrupt(run: Any) -> None:
     """A loop that something else wakes before its timer takes its announcement back."""
     outcome = run(be_interrupted)
-    assert outcome.value == ["x", 1 * SECOND, 3 * SECOND]
-    assert outcome.wakes_ns == [1 * SECOND, 3 * SECOND]
+    assert outcome.value == ["x", 1 * SECOND, 21 * SECOND]
+    assert outcome.wakes_ns == [1 * SECOND, 21 * SECOND]
+
+
+async def _be_busy() -> list[int]:
+    ours, theirs = socket.socketpair()
+    seen: list[int] = []
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        seen.append(len(seen))
+        if len(seen) == 10:
+            loop.remove_reader(ours)
+            done.set()
+
+    theirs.send(b"x")
+    loop.add_reader(ours, look)
+    await asyncio.wait_for(done.wait(), 10)
+    ours.close()
+    theirs.close()
+    return seen
+
+
+def be_busy() -> list[int]:
+    return asyncio.run(_be_busy())
+
+
+def test_busy_loops_announce_nothing(run: Any) -> None:
+    """A loop that finds work at once never stands as asleep, whatever timer it has."""
+    outcome = run(be_busy)
+    assert outcome.value == list(range(10))
+    assert outcome.sleepers == []
 
 
 async def _use_threads() -> list[int]:
@@ -160,7 +193,8 @@ async def _serve_oks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 async def _use_redis() -> list[Any]:
     server = await asyncio.start_server(_serve_oks, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2, socket_timeout=30) as client:
+    client: Any = redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2, socket_timeout=30)
+    async with client:
         found = [await client.set("k", "v"), now_ns()]
         found += [(await client.execute_command("SLOW")).decode(), now_ns()]
         try:

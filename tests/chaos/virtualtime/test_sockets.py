@@ -14,7 +14,8 @@ def outwait_a_timeout() -> list[Any]:
     ours.settimeout(0.001)
 
     def send_later() -> None:
-        time.sleep(5)
+        for _ in range(100):  # enough wake-ups for the time-out to be over in real time as well
+            time.sleep(0.05)
         theirs.sendall(b"late")
 
     thread = threading.Thread(target=send_later)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import queue
+import signal
 import socket
 import threading
 import time
@@ -106,7 +107,7 @@ def time_out_everywhere() -> dict[str, list[Any]]:
 def test_every_wait_times_out(run: Any) -> None:
     """Each kind of timed wait for something that never comes ends at its deadline, to the nanosecond."""
     value = run(time_out_everywhere).value
-    expected = dict.fromkeys(["lock", "rlock", "event", "condition", "semaphore"], False)
+    expected: dict[str, Any] = dict.fromkeys(["lock", "rlock", "event", "condition", "semaphore"], False)
     expected |= {"barrier": "BrokenBarrierError", "get": "Empty", "put": "Full", "simple": "Empty"}
     expected |= {"join": None, "result": "TimeoutError", "wait": 1}
     assert value == {name: [result, 250 * MS] for name, result in expected.items()}
@@ -159,7 +160,6 @@ def be_served_in_time() -> dict[str, list[Any]]:
     }
     sleeper = after(0.5, lambda: None)
     found["join"] = measure(lambda: sleeper.join(10))
-    found["alive"] = [sleeper.is_alive(), 500 * MS]
     owner = threading.Thread(target=hold)
     owner.start()
     holding.wait()
@@ -177,7 +177,7 @@ def test_every_wait_is_served(run: Any) -> None:
         ["lock", "rlock", "event", "condition", "semaphore", "barrier"], True
     )
     expected |= {"get": 7, "put": None, "simple": 7, "simple nowait": 8, "result": "r"}
-    expected |= {"join": None, "alive": False}
+    expected["join"] = None
     assert value == {name: [result, 500 * MS] for name, result in expected.items()}
 
 
@@ -229,6 +229,64 @@ def take_turns() -> list[Any]:
 def test_first_come_first_served(run: Any) -> None:
     """Threads that wait for one lock get it in turn, and one that gives up takes nobody's turn."""
     assert run(take_turns).value == ["b False 350", "a True 400", "c True 1400", "d True 2400"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def be_interrupted() -> list[Any]:
+    """The first in line is served and interrupted at once; the second must not miss its turn."""
+    lock, main = threading.Lock(), threading.get_ident()
+    lock.acquire()
+    found: list[Any] = []
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def interrupt_and_release() -> None:
+        signal.pthread_kill(main, signal.SIGUSR1)
+        lock.release()
+
+    signal.signal(signal.SIGUSR1, interrupt)
+    second = after(1, lambda: found.append(measure(lambda: lock.acquire(timeout=10))))
+    third = after(2, interrupt_and_release)
+    try:
+        lock.acquire(timeout=10)
+    except Interrupted:
+        found.append("interrupted")
+    second.join()
+    third.join()
+    return found
+
+
+def test_interrupted_while_served(run: Any) -> None:
+    """A thread that is interrupted just as its turn comes passes it on to the next in line."""
+    outcome = run(be_interrupted)
+    assert outcome.value == ["interrupted", [True, 1 * SECOND]]
+    assert outcome.wakes_ns == [1 * SECOND, 2 * SECOND]
+
+
+def join_often() -> list[Any]:
+    alive: list[Any] = []
+    for _ in range(50):
+        thread = after(0.5, lambda: None)
+        thread.join(10)
+        alive.append(thread.is_alive())
+    for thread in (threading.current_thread(), threading.Thread()):
+        try:
+            thread.join(1)
+        except RuntimeError as error:
+            alive.append(str(error))
+    return alive
+
+
+def test_join(run: Any) -> None:
+    """After a join that did not time out the thread is not alive; joins that make no sense are refused."""
+    outcome = run(join_often)
+    refusals = ["cannot join current thread", "cannot join thread before it is started"]
+    assert outcome.value == [False] * 50 + refusals
+    assert outcome.at_ns == 25 * SECOND
 
 
 def contend() -> list[Any]:
@@ -334,9 +392,14 @@ def test_outside_a_run(run: Any) -> None:
     assert run(wait_for_real, attached=False).value == [False, True, True, False]
 
 
+def nap(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
+
+
 def use_a_thread_pool() -> list[Any]:
     with concurrent.futures.ThreadPoolExecutor(3) as executor:
-        futures = [executor.submit(lambda s=s: time.sleep(s) or s) for s in (3, 1, 2)]  # type: ignore[misc]
+        futures = [executor.submit(nap, seconds) for seconds in (3, 1, 2)]
         order = [future.result() for future in concurrent.futures.as_completed(futures, timeout=5)]
         slow = executor.submit(time.sleep, 9)
         return [order, *measure(lambda: slow.result(timeout=4))]
@@ -370,7 +433,7 @@ def serve_pongs() -> int:
 
 
 def exhaust_a_redis_pool() -> list[Any]:
-    pool = redis.BlockingConnectionPool(
+    pool: Any = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]  # as redis-py has it
         max_connections=1, timeout=3, host="127.0.0.1", port=serve_pongs(), protocol=2, socket_timeout=5
     )
     client = redis.Redis(connection_pool=pool)
