@@ -197,3 +197,7 @@ def _guarded(run: Callable[[], Any]) -> int:
         click.echo(f"cacheproof: {error}", err=True)
         return FAILED
     return 0
+
+
+if __name__ == "__main__":
+    main()

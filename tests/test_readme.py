@@ -13,7 +13,7 @@ import pytest
 import cacheproof
 from cacheproof.chaos.chance import NOT_SEEDED, SEEDED
 from cacheproof.chaos.virtualtime.coverage import NOT_VIRTUALISED, VIRTUALISED
-from cacheproof.harness.cli import main
+from cacheproof.harness import cli
 from cacheproof.harness.store import FailureStore
 from cacheproof.harness.verify import verify
 from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract
@@ -130,11 +130,17 @@ def test_its_options_are_those_of_pytest() -> None:
     assert known and set(re.findall(r"--chaos-[a-z-]+", README)) == known
 
 
-def test_its_commands_exist() -> None:
-    """Every `cacheproof …` of the README is a command, and what it explains is an anomaly."""
-    told = set(re.findall(r"\bcacheproof (verify|replay|explain|check|matrix|doctor|init)\b", README))
-    assert told and told <= set(main.commands)
+def test_its_commands_are_those_of_the_command_line() -> None:
+    """The README tells of every command and of no other, and what it has explained is an anomaly."""
+    told = re.findall(r"^\| `cacheproof ([a-z]+)", README, flags=re.MULTILINE)
+    assert sorted(told) == sorted(cli.cli.commands)
     assert set(re.findall(r"cacheproof explain ([a-z]\S*)", README)) <= set(ANOMALIES)
+
+
+def test_its_exit_codes_are_those_of_the_command_line() -> None:
+    """Every exit code has a line in the table."""
+    codes = {*cli.EXIT_CODES.values(), cli.USAGE_ERROR, cli.FAILED}
+    assert set(map(int, re.findall(r"^\| (\d) \|", README, flags=re.MULTILINE))) == codes
 
 
 @pytest.mark.parametrize("page", PAGES)
