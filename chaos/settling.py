@@ -36,7 +36,8 @@ _RQUEUE = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
 _BYTES_RECEIVED = 128  # offsets in struct tcp_info
 _NOTSENT_BYTES = 144
-_BYTES_SENT = 200
+_BYTES_SENT = 200  # retransmissions included, and on a loaded machine the loopback has some
+_BYTES_RETRANSMITTED = 208
 _LOOPBACK = socket.inet_aton("127.0.0.1") + b"\0" * 12
 
 
@@ -63,6 +64,7 @@ class SocketTable:
         unread_bytes, info = answer
         got = int.from_bytes(info[_BYTES_RECEIVED : _BYTES_RECEIVED + 8], "little")
         gone = int.from_bytes(info[_BYTES_SENT : _BYTES_SENT + 8], "little")
+        gone -= int.from_bytes(info[_BYTES_RETRANSMITTED : _BYTES_RETRANSMITTED + 8], "little")
         waiting = int.from_bytes(info[_NOTSENT_BYTES : _NOTSENT_BYTES + 4], "little")
         return got - unread_bytes >= sent and gone + waiting <= received
 

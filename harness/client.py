@@ -109,7 +109,7 @@ def _perform(cache: Any, f: str, args: list[Any], runner: "_Runner") -> dict[str
 
 def _told(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500]
+    return f"{type(error).__name__}: {text}"[:2000]
 
 
 def _send(control: socket.socket, data: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ class Crew:
         starts = self._starts.get(client, 0)
         self._starts[client] = starts + 1
         seed = (self._scenario.seed * 1009 + client) * 1009 + starts
-        process = self._world.take_idle(client, self.name(client)) if starts == 0 else None
+        process = self._world.take_idle(client, self.name(client))
         if process is None or not self._begin(process, seed):
             environment = (*self._world.wire.addresses(client), self.name(client))
             process = ClientProcess(client, environment, self._world.zygote, self._world.reactor)
@@ -61,6 +61,12 @@ class Crew:
     def bury(self, process: ClientProcess) -> None:
         """Kill a client and take it out of the run until it is restarted."""
         process.kill()
+        self._processes.pop(process.number, None)
+        self.down.add(process.number)
+
+    def retire(self, process: ClientProcess) -> None:
+        """Take an idle client out of the run until it is restarted; its process may serve again."""
+        self._world.keep_idle(self.name(process.number), process)
         self._processes.pop(process.number, None)
         self.down.add(process.number)
 

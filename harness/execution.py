@@ -48,6 +48,9 @@ WRITES = ("write", "increment")
 _MOST_DEADLINES = 10_000
 _IDLE_WAKES = 20
 
+_BETWEEN_LOCK_WAITS_S = 0.003
+"""Real seconds: three times the server's `deadlock_timeout`."""
+
 
 class Execution:
     """A run in progress.
@@ -73,6 +76,7 @@ class Execution:
         self._fates: dict[int, Fate] = {}
         self._due_ns: dict[int, int] = {}
         self._zombies: list[int] = []
+        self._orphaned: set[int] = set()
         for worker in range(scenario.clients, scenario.processes):
             self._invoke(Invoke(worker, "work"))
 
@@ -143,6 +147,7 @@ class Execution:
             case Expire(key):
                 self._fault("expire", detail=key)
                 self.world.cache_clock.expire(key.encode())
+                self._overhear()
             case Advance(seconds):
                 self._advance(self.now_ns + round(seconds * 1e9), seconds)
 
@@ -238,7 +243,7 @@ class Execution:
         try:
             link.transmit(pending)
             pending.delivered = True
-            answer = self._await(pending)
+            answer = self._await(pending) or self._outlast_deadlock(pending)
         except ConnectionError as error:
             self._broken(pending, fate, error)
             return
@@ -276,6 +281,21 @@ class Execution:
                     f"the {pending.link.server} did not answer {' '.join(pending.request)!r} for {HANG_LIMIT_S:g} s"
                 )
 
+    def _outlast_deadlock(self, pending: Pending) -> Answer | None:
+        """The error of a statement that has just begun to wait for a lock, if its wait completes a circle.
+
+        The server looks for circles `deadlock_timeout` after a wait has begun.  Nobody else is let wait before
+        that: so it is always the last to wait who is refused.
+        """
+        if pending.link.server is ServerName.CACHE:
+            return None
+        assert pending.link.upstream is not None
+        pid = self.world.session_pid(pending.link.upstream)
+        answer = pending.link.collect(pending, _BETWEEN_LOCK_WAITS_S)
+        while answer is None and self.world.deadlocked(pid):
+            answer = pending.link.collect(pending, 0.001)
+        return answer or self._await(pending)
+
     def _waits(self, pending: Pending) -> bool:
         """Whether the server says that it keeps the exchange waiting."""
         upstream = pending.link.upstream
@@ -291,6 +311,8 @@ class Execution:
     def _answered(self, pending: Pending, answer: Answer, fate: Fate, *, waited: bool = False) -> None:
         link = pending.link
         self._record(pending, answer.reply, fate, waited=waited)
+        if self._zombies:  # what they waited for may be theirs now: they commit before anybody goes on
+            self._zombies = self.world.still_waiting(self._zombies)
         if pending.may_write:
             self.record_commits(link.process)
         if fate is Fate.REPLY_LOST:
@@ -336,11 +358,15 @@ class Execution:
         )
 
     def record_commits(self, process: int | None) -> None:
-        """Record the row versions that have become visible; `process` is who made them so."""
+        """Record the row versions that have become visible; `process` is who made them so.
+
+        Those of a statement that went on without its client are nobody's.
+        """
         for row in self.world.records.new_versions():
             version = self._versions.get(row.key, 0) + 1
             self._versions[row.key] = version
-            self.recorder(Committed, key=row.key, value=row.value, version=version, process=process)
+            who = None if row.session in self._orphaned else process
+            self.recorder(Committed, key=row.key, value=row.value, version=version, process=who)
 
     def _overhear(self) -> None:
         listening = [
@@ -405,6 +431,7 @@ class Execution:
             wire.dropped.clear()
         if wire.abandoned:
             self._zombies += wire.abandoned
+            self._orphaned.update(wire.abandoned)
             wire.abandoned.clear()
         self._settle_zombies()
 
@@ -416,7 +443,14 @@ class Execution:
 
     def replace(self, client: int) -> None:
         """End a client that no longer works and start it anew, as whoever runs it would."""
-        if process := self.crew.get(client):
+        process = self.crew.get(client)
+        if process is not None and process.operation is None and process.ready:
+            for link in self.world.wire.links(client):
+                self.world.wire.reset(link)
+            self._settle(process)
+        if process is not None and process.operation is None and not process.ended:
+            self.crew.retire(process)
+        elif process is not None:
             self._bury(process, InFlight.CANCELLED)
         self._restart(client)
 
@@ -506,6 +540,7 @@ class Execution:
         if self.world.cache_is_up():
             for key in self.world.cache_clock.expire_due():
                 self._fault("expire", detail=key.decode(errors="backslashreplace"))
+            self._overhear()
         for pending in self.world.wire.waiting():
             if self._due_ns.get(id(pending), self.now_ns + 1) <= self.now_ns:
                 upstream = pending.link.upstream

@@ -3,14 +3,19 @@
 ok    it returned
 fail  it certainly changed nothing: a read that raised, or a write of which nothing ever reached a server
 info  it raised after something had been delivered: it may or may not have happened
+
+What servers and interpreters make up differs from run to run, so in the text of an error the numbers of
+processes and transactions are those of their first appearance (#1, #2, …), and places in memory and in
+tables are left out.
 """
 
+import re
 from typing import Any
 
 from cacheproof.harness.process import OpenOperation
 from cacheproof.models.operation import Outcome, Value
 
-__all__ = ["outcome_of"]
+__all__ = ["canonical", "outcome_of"]
 
 
 def outcome_of(packet: dict[str, Any], operation: OpenOperation) -> tuple[Outcome, Value, str | None]:
@@ -19,4 +24,21 @@ def outcome_of(packet: dict[str, Any], operation: OpenOperation) -> tuple[Outcom
         value = operation.value if operation.value is not None else packet["value"]
         return Outcome.OK, value, None
     certain = operation.f == "read" or not operation.touched
-    return (Outcome.FAIL if certain else Outcome.INFO), operation.value, packet["error"]
+    return (Outcome.FAIL if certain else Outcome.INFO), operation.value, canonical(packet["error"])
+
+
+_MADE_UP = re.compile(r"\b(process|transaction|pid)(\s+|=)(\d+)\b", re.IGNORECASE)
+_PLACES = re.compile(r"(?<=\btuple )\(\d+,\d+\)|\b0x[0-9a-f]{6,}\b", re.IGNORECASE)
+_LONGEST = 500
+
+
+def canonical(error: str) -> str:
+    """The text of an error, 500 characters of it at most, without what is different in every run."""
+    numbers: dict[tuple[str, str], int] = {}
+
+    def by_appearance(found: re.Match[str]) -> str:
+        word, between, number = found.groups()
+        place = numbers.setdefault((word.lower(), number), len(numbers) + 1)
+        return f"{word}{between}#{place}"
+
+    return _PLACES.sub("…", _MADE_UP.sub(by_appearance, error))[:_LONGEST]

@@ -17,7 +17,8 @@ drop schema if exists cacheproof cascade;
 drop table if exists public.records;
 create table public.records (key text primary key, value text, version bigint not null default 0);
 create schema cacheproof;
-create table cacheproof.versions (seq bigserial primary key, key text not null, value text, gone boolean not null);
+create table cacheproof.versions (seq bigserial primary key, key text not null, value text, gone boolean not null,
+  session int not null default pg_backend_pid());
 create function cacheproof.note() returns trigger language plpgsql as $$
 begin
   if tg_op = 'DELETE' or (tg_op = 'UPDATE' and old.key <> new.key) then
@@ -34,17 +35,21 @@ create trigger note after insert or update or delete on public.records
 _TAKE_AT_MOST = 40  # fewer rows than a result is cut at
 _TAKE = (
     "delete from cacheproof.versions where seq in"
-    f" (select seq from cacheproof.versions order by seq limit {_TAKE_AT_MOST}) returning seq, key, value"
+    f" (select seq from cacheproof.versions order by seq limit {_TAKE_AT_MOST}) returning seq, key, value, session"
 )
 _VACUUM_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class RowVersion:
-    """A committed version of one record; `value` is None when the row was deleted."""
+    """A committed version of one record; `value` is None when the row was deleted.
+
+    `session` is the process id of the server's session that wrote it.
+    """
 
     key: str
     value: str | None
+    session: int
 
 
 class RecordsTable:
@@ -73,8 +78,8 @@ class RecordsTable:
         """The versions that have become visible since the last call, in commit order of each key."""
         found: list[tuple[int, RowVersion]] = []
         while rows := self._session.query(_TAKE).rows:
-            for seq, key, value in rows:
-                version = RowVersion(str(key), None if value is None else str(value))
+            for seq, key, value, session in rows:
+                version = RowVersion(str(key), None if value is None else str(value), int(str(session)))
                 found.append((int(str(seq)), version))
             if len(rows) < _TAKE_AT_MOST:
                 break

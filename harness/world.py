@@ -30,6 +30,11 @@ from cacheproof.models.schedule import Scenario
 __all__ = ["World"]
 
 _SESSION = {"user": "cacheproof", "database": "records"}
+_WAITS_FOR_ITSELF = (
+    "with recursive ahead(pid) as (select unnest(pg_blocking_pids({pid})) union"
+    " select unnest(pg_blocking_pids(ahead.pid)) from ahead)"
+    " select exists (select from ahead where pid = {pid})"
+)
 
 
 class World:
@@ -68,6 +73,8 @@ class World:
         admin.call_many([("FLUSHALL",), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
         self.cache_clock.begin(admin)
         self.wire.begin(scenario.keys)
+        for process in range(scenario.processes):
+            self.wire.addresses(process)  # a port that is opened while its server is down would not refuse
 
     def _admin_line(self) -> RedisUpstream:
         if self._admin is None:
@@ -132,6 +139,10 @@ class World:
     def blocked_by_lock(self, pid: int) -> bool:
         """Whether a session waits for a lock that another one holds."""
         return self.watcher.query(f"select cardinality(pg_blocking_pids({pid})) > 0").rows[0][0] is True
+
+    def deadlocked(self, pid: int) -> bool:
+        """Whether a session waits, directly or through others, for itself."""
+        return self.watcher.query(_WAITS_FOR_ITSELF.format(pid=pid)).rows[0][0] is True
 
     def terminate(self, pid: int) -> None:
         self.watcher.query(f"select pg_terminate_backend({pid})")

@@ -7,6 +7,7 @@ ALL first.
 
 Rule 1  Reads block: whoever asks has just sent something that the server has to answer.
 Rule 2  A write never waits for a server that itself waits to be read: what it says meanwhile is kept.
+Rule 3  A server that has gone is heard to the end: the loss shows when there is nothing more to read.
 """
 
 import select
@@ -60,25 +61,31 @@ class Upstream:
         return self._socket.fileno()
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`.  Raises ConnectionError when the server has closed the connection."""
+        """Send all of `data`; whether the server is still there shows when its answer is read (rule 3)."""
         try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+            sent = self._send_now(data)
+            if sent < len(data):
+                self._send_rest(memoryview(data)[sent:])
+        except ConnectionError:
+            return
+
+    def _send_now(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes at once; returns how many bytes that were."""
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            self._send_rest(memoryview(data)[sent:])
+            return 0
 
     def _send_rest(self, rest: memoryview) -> None:
         while rest:
             readable, writable, _ = select.select([self._socket], [self._socket], [], HANG_LIMIT_S)
             if readable:
                 self._early.append(self._receive())
-            if writable:
-                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
-            elif not readable:
+            elif not writable:
                 raise EnvironmentFault(
                     f"a server took none of {len(rest)} bytes for {HANG_LIMIT_S:g} s; is it stopped?"
                 )
+            rest = rest[self._send_now(rest) :]
 
     def receive(self, wait_s: float | None = None) -> bytes | None:
         """The next bytes; None if there were none within `wait_s` (None: wait for as long as it takes).
@@ -104,7 +111,7 @@ class Upstream:
 
     def readable(self, wait_s: float) -> bool:
         """True if the server has said something, or has closed the connection, within `wait_s`."""
-        return bool(select.select([self._socket], [], [], wait_s)[0])
+        return bool(self._early) or bool(select.select([self._socket], [], [], wait_s)[0])
 
     def close(self) -> None:
         self._socket.close()
@@ -149,10 +156,11 @@ class RedisUpstream(Upstream):
 class SessionRefused(EnvironmentFault):
     """The database refused a session; `raw` is what it said, for whoever asked for one."""
 
-    def __init__(self, parameters: Mapping[str, str], raw: bytes) -> None:
-        text = raw.decode(errors="replace").replace("\0", " ")
+    def __init__(self, parameters: Mapping[str, str], said: list[Message]) -> None:
+        words = [field[1:] for field in said[-1].payload.split(b"\0") if field[:1] == b"M"]
+        text = b"".join(words).decode(errors="replace")
         super().__init__(f"the database refused a session for {dict(parameters)!r}: {text}")
-        self.raw = raw
+        self.raw = b"".join(message.raw for message in said)
 
 
 class PgUpstream(Upstream):
@@ -181,7 +189,7 @@ class PgUpstream(Upstream):
             for message in self.messages():
                 said.append(message)
                 if message.tag == b"E":
-                    raise SessionRefused(parameters, b"".join(item.raw for item in said))
+                    raise SessionRefused(parameters, said)
                 if message.tag == b"R" and message.payload != bytes(4):
                     raise EnvironmentFault("the database asks for a password; let it trust this machine")
                 if message.tag == b"K":
@@ -285,9 +293,9 @@ class PgPool:
     def clean(self) -> None:
         """DISCARD ALL on every session that came back, all at the same time; those that fail are closed."""
         returned, self._returned = self._returned, []
-        running = [(upstream, _begin(upstream, "DISCARD ALL")) for upstream in returned]
+        running = [(upstream, upstream.begin("DISCARD ALL")) for upstream in returned]
         for upstream, tracker in running:
-            if tracker is not None and _succeeds(upstream, tracker):
+            if _succeeds(upstream, tracker):
                 self._idle.append(upstream)
             else:
                 upstream.close()
@@ -296,14 +304,6 @@ class PgPool:
         """Close all that are idle."""
         while self._idle or self._returned:
             (self._idle or self._returned).pop().close()
-
-
-def _begin(upstream: PgUpstream, sql: str) -> ReplyTracker | None:
-    """None if the server has ended the session meanwhile."""
-    try:
-        return upstream.begin(sql)
-    except ConnectionError:
-        return None
 
 
 def _succeeds(upstream: PgUpstream, tracker: ReplyTracker) -> bool:

@@ -35,6 +35,9 @@ pytestmark = pytest.mark.chaos
 
 Verify = Callable[..., Report]
 
+SAME_ALGORITHM = [Condition.QUIET, Condition.CONCURRENT, Condition.APP_CRASH]
+"""For patterns whose exchanges are those of cache-aside, which is judged under all conditions."""
+
 
 class CacheAsideForever(CacheAside):
     """Cache-aside whose entries never expire: nothing heals what goes wrong."""
@@ -60,7 +63,7 @@ def test_cache_aside(verify: Verify) -> None:
     assert {"stale-set", "staleness-beyond-ttl"} <= anomalies(report)
     expect_minimal(report)
     stale = report.cell("CA4", Condition.CONCURRENT).counterexample
-    assert stale is not None and stale.found_by.startswith("the exhaustive 1 reader")
+    assert stale is not None
     assert len(stale.schedule.decisions) == 7
 
 
@@ -78,7 +81,7 @@ def test_cache_aside_without_ttl(verify: Verify) -> None:
 
 def test_cache_aside_async(verify: Verify) -> None:
     """The same pattern on asyncio has the same truth table."""
-    report = verify(CacheAsideAsync, CACHE_ASIDE_ASYNC(), expect=Expect.TRUTH)
+    report = verify(CacheAsideAsync, CACHE_ASIDE_ASYNC(), under=SAME_ALGORITHM, expect=Expect.TRUTH)
     assert "stale-set" in anomalies(report)
 
 
@@ -97,7 +100,7 @@ def test_ttl_only(verify: Verify) -> None:
 
 def test_read_through(verify: Verify) -> None:
     """Read-through has the consistency of cache-aside, and its stale set."""
-    report = verify(ReadThrough, READ_THROUGH(), expect=Expect.TRUTH)
+    report = verify(ReadThrough, READ_THROUGH(), under=SAME_ALGORITHM, expect=Expect.TRUTH)
     assert "stale-set" in anomalies(report)
 
 
