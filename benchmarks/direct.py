@@ -33,7 +33,9 @@ class DirectClient:
         assert isinstance(cache, str) and isinstance(database, str)
         folder, _, port = database.rpartition("/.s.PGSQL.")
         self.redis = redis.Redis.from_url(f"unix://{cache}", decode_responses=True)
-        self.db = psycopg.connect(host=folder, port=port, autocommit=True, user="cacheproof", dbname="records")
+        self.db = psycopg.connect(
+            host=folder, port=port, autocommit=True, user="cacheproof", dbname="records"
+        )
 
     def run(self, verb: str) -> Any:
         """One of the commands that cache-aside is made of."""
@@ -54,12 +56,8 @@ _COMMANDS: Mapping[str, Callable[[DirectClient], Any]] = {
     "GET": lambda client: client.redis.get(KEY),
     "SET": lambda client: client.redis.set(KEY, "v1", ex=300),
     "DEL": lambda client: client.redis.delete(KEY),
-    "SELECT": lambda client: client.db.execute(
-        "select value from records where key = %s", (KEY,)
-    ).fetchone(),
-    "UPDATE": lambda client: client.db.execute(
-        "update records set value = %s where key = %s", ("v2", KEY)
-    ),
+    "SELECT": lambda client: client.db.execute("select value from records where key = %s", (KEY,)).fetchone(),
+    "UPDATE": lambda client: client.db.execute("update records set value = %s where key = %s", ("v2", KEY)),
 }
 
 
@@ -69,9 +67,9 @@ def recorded() -> Iterator[list[Sent]]:
     sent: list[Sent] = []
     original = Upstream.send
 
-    def send(upstream: Upstream, data: bytes) -> None:
-        sent.append((upstream, data))
-        original(upstream, data)
+    def send(self: Upstream, data: bytes) -> None:
+        sent.append((self, data))
+        original(self, data)
 
     Upstream.send = send  # type: ignore[method-assign]  # for the length of the block
     try:

@@ -17,8 +17,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import click
+from cpu_time import cpu_ms
+from direct import KEY, DirectClient, RawClients, Sent, recorded
 from rich.console import Console
 from rich.table import Table
+from stopwatch import Stopwatch
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.crew import Crew
@@ -34,9 +37,6 @@ from cacheproof.models.decision import Decision, Deliver, Invoke
 from cacheproof.models.event import Exchanged, Invoked
 from cacheproof.models.schedule import Scenario
 from cacheproof.patterns.cache_aside import CACHE_ASIDE, CacheAside
-from cpu_time import cpu_ms
-from direct import KEY, DirectClient, RawClients, Sent, recorded
-from stopwatch import Stopwatch
 
 SCENARIO = Scenario(clients=3, keys=(KEY,))
 
@@ -221,9 +221,7 @@ def measure_search(runner: Runner, examples: int) -> dict[str, Any]:
         evidence.add(run, "Hypothesis")
 
     with watched(stopwatch):
-        machine.search(
-            runner, evidence.condition, [SCENARIO], judge, examples=examples, number=1
-        )
+        machine.search(runner, evidence.condition, [SCENARIO], judge, examples=examples, number=1)
     total = sum(stopwatch.spent.values())
     return {
         "shares in percent": stopwatch.shares,

@@ -62,8 +62,8 @@ class CacheClock:
             seconds, rest_ms = divmod(self.now_ms, 1000)
             return Command.of("EVAL", _TIME_SCRIPT, 0, seconds, rest_ms * 1000)
         seen = to_virtual(command, self.now_ms, self._next_stream_id)
-        if seen is command and command.name == "XADD":
-            self._stream_ids.observe(command.args[1], given_stream_id(command) or b"")
+        if seen is command and command.name == "XADD" and (given := given_stream_id(command)):
+            self._stream_ids.observe(command.args[1], given)
         return seen
 
     def _next_stream_id(self, key: bytes) -> bytes:
@@ -72,7 +72,8 @@ class CacheClock:
     def observe(self, command: Command, reply: Reply, *, resp3: bool) -> bytes:
         """Note what the command did to deadlines; returns the reply as the client has to see it.
 
-        A key that was given a deadline in the past is expired here, as the server would have done at once.
+        That is `reply.raw` itself unless it is another one.  A key that was given a deadline in the past is
+        expired here, as the server would have done at once.
         """
         said = self._note(command, reply, resp3)
         if self._expiry.overdue:
@@ -89,6 +90,8 @@ class CacheClock:
         said = [self._note(command, part, resp3) for command, part in zip(commands, parts, strict=True)]
         if self._expiry.overdue:
             self.expire_due()
+        if all(one is part.raw for one, part in zip(said, parts, strict=True)):
+            return reply.raw
         return b"".join((head, b"\r\n", *said))
 
     def _note(self, command: Command, reply: Reply, resp3: bool) -> bytes:

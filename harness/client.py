@@ -8,6 +8,9 @@ and nothing else of the harness.  One packet is one JSON object:
     client → director   {"ready": pid} when the cache has been constructed, {"unusable": why} if it raised,
                         {"tired": why} if something of the last run is left, so that a new process is needed
                         {"value": …}, {"error": why} or {"wrong": why} for each operation
+                        {"gone": why} if an operation ends the process, as SystemExit does
+
+A packet also has "around": addresses, once the process has connected to anything that is not on the wire.
 
 A process may serve several runs, one after the other, each with an instance of its own: forking one anew costs
 ten times as much as all else in a short run.  It does so only while nothing is left of the run before: no
@@ -23,9 +26,12 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from cacheproof.chaos import chance, virtualtime
+from cacheproof.chaos.bypass import watch_connects
 from cacheproof.harness.environment import Environment
 
 __all__ = ["MAX_PACKET", "MakeCache", "client_main"]
@@ -33,17 +39,28 @@ __all__ = ["MAX_PACKET", "MakeCache", "client_main"]
 MAX_PACKET = 1 << 17
 MakeCache = Callable[[Environment], Any]
 _SCALARS = (str, int, float, bool, type(None))
+_ENDS = (SystemExit, KeyboardInterrupt)
+"""What ends a process; whatever else an operation raises is its error."""
+
+_around: list[str] = []
+"""What this process has connected to around the wire."""
 
 
 def client_main(
     make_cache: MakeCache, environment: Environment, control: socket.socket, registrar: socket.socket
 ) -> NoReturn:
     """Serve the director until it closes the control line; never returns."""
+    global _around
     code = 1
     try:
+        urls = (environment.redis_url, environment.database_url)
+        _around = watch_connects([port for url in urls if (port := urlsplit(url).port)])
         virtualtime.attach(registrar)
         _serve(make_cache, environment, control)
         code = 0
+    except _ENDS as error:
+        with contextlib.suppress(OSError):  # the director may be gone: then this is how it ends
+            _send(control, {"gone": _told(error)})
     except BaseException:
         traceback.print_exc()
     finally:
@@ -52,9 +69,13 @@ def client_main(
 
 def _serve(make_cache: MakeCache, environment: Environment, control: socket.socket) -> None:
     packet = control.recv(MAX_PACKET)
+    runs = 0
     while packet:
         packet = _serve_run(make_cache, environment, control, json.loads(packet)["seed"])
         gc.collect()
+        runs += 1
+        if runs == 1:
+            gc.freeze()  # what drivers keep for good since their first use need not be looked through again
 
 
 def _serve_run(make_cache: MakeCache, environment: Environment, control: socket.socket, seed: int) -> bytes:
@@ -65,8 +86,10 @@ def _serve_run(make_cache: MakeCache, environment: Environment, control: socket.
     chance.seed(seed)
     try:
         cache = make_cache(environment)
-    except Exception as error:
-        _send(control, {"unusable": _told(error)})
+    except _ENDS:
+        raise
+    except BaseException as error:
+        _send(control, {"unusable": _told(error), "where": _where(error)})
         return control.recv(MAX_PACKET)
     _send(control, {"ready": os.getpid()})
     runner = _Runner()
@@ -97,25 +120,71 @@ def _left_over() -> str | None:
 
 def _perform(cache: Any, f: str, args: list[Any], runner: "_Runner") -> dict[str, Any]:
     try:
-        value = getattr(cache, f)(*args)
+        method = getattr(cache, f, None)
+        if not callable(method):
+            return {"wrong": _lacking(cache, f, method)}
+        value = method(*args)
         if inspect.isawaitable(value):
             value = runner.run(value)
-    except Exception as error:
+    except _ENDS:
+        raise
+    except BaseException as error:
         return {"error": _told(error)}
-    if f in ("read", "increment") and not isinstance(value, _SCALARS):
-        return {"wrong": f"{f} returned {value!r:.80} of type {type(value).__name__}"}
-    return {"value": value if f in ("read", "increment") else None}
+    if f not in ("read", "increment"):
+        return {"value": None}
+    return {"value": value} if _is_value(value) else {"wrong": _strange(f, value)}
 
 
-def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def _is_value(value: Any) -> bool:
+    """Whether it can be compared and written down: not so a number that does not equal itself."""
+    return isinstance(value, _SCALARS) and not (isinstance(value, float) and not isfinite(value))
+
+
+def _strange(f: str, value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        todo = "decode what the server sends (redis.Redis.from_url(…, decode_responses=True))"
+    elif inspect.iscoroutine(value):
+        value.close()
+        todo = f"await it inside {f}"
+    else:
+        todo = "return the value alone, or its text (json.dumps)"
+    kind = type(value).__name__
+    return f"{f} returned {_shown(value)} of type {kind}; a cache returns a str, a number or None: {todo}"
+
+
+def _lacking(cache: Any, f: str, found: Any) -> str:
+    takes = {"read": ", key", "write": ", key, value", "increment": ", key, by"}.get(f, "")
+    what = "has no such method" if found is None else f"has {_shown(found)} in its place"
+    return f"{f} is needed, and {type(cache).__name__} {what}; define {f}(self{takes})"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception as error:
+        return f"something whose repr raises {type(error).__name__},"
+
+
+def _told(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception as second:
+        text = f"(its text cannot be had: {type(second).__name__})"
     return f"{type(error).__name__}: {text}"[:2000]
 
 
+def _where(error: BaseException) -> str:
+    """The line that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno} in {frame.name}"
+
+
 def _send(control: socket.socket, data: dict[str, Any]) -> None:
-    packet = json.dumps(data).encode()
+    around = {"around": _around} if _around else {}
+    packet = json.dumps(data | around).encode()
     if len(packet) > MAX_PACKET:
-        packet = json.dumps({"wrong": f"a value of {len(packet)} bytes; the limit is {MAX_PACKET}"}).encode()
+        told = f"a value of {len(packet)} bytes was returned; the limit is {MAX_PACKET}: test with smaller ones"
+        packet = json.dumps({"wrong": told} | around).encode()
     control.send(packet)
 
 

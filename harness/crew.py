@@ -2,17 +2,19 @@
 
 import os
 import time
+from urllib.parse import urlsplit
 
+from cacheproof.chaos.bypass import connections_around
 from cacheproof.harness.environment import client_name
 from cacheproof.harness.process import ClientProcess
 from cacheproof.harness.world import World
 from cacheproof.models.errors import CacheError
 from cacheproof.models.schedule import Scenario
 
-__all__ = ["OPERATION_LIMIT_S", "Crew"]
+__all__ = ["Crew"]
 
-OPERATION_LIMIT_S = 10.0
-"""Real seconds that a client may compute between two exchanges before it counts as hanging."""
+_STACKS_S = 1.0
+_STACKS_PAUSE_S = 0.02
 
 _SPINS = 200
 
@@ -46,11 +48,11 @@ class Crew:
             environment = (*self._world.wire.addresses(client), self.name(client))
             process = ClientProcess(client, environment, self._world.zygote, self._world.reactor)
             self._begin(process, seed)
-        self._processes[client] = process
         return process
 
     def _begin(self, process: ClientProcess, seed: int) -> bool:
         """Begin the run in a process.  False, and the process is gone, if it cannot serve another run."""
+        self._processes[process.number] = process
         process.begin(seed)
         self.settle(process)
         if process.is_tired():
@@ -84,6 +86,12 @@ class Crew:
                 process.kill()
         self._processes.clear()
 
+    def kill(self) -> None:
+        """End every client at once."""
+        for process in self.alive():
+            process.kill()
+        self._processes.clear()
+
     def _interrupt(self, process: ClientProcess) -> None:
         for link in self._world.wire.links(process.number):
             self._world.wire.reset(link)
@@ -98,7 +106,7 @@ class Crew:
     def settle(self, process: ClientProcess) -> None:
         """Return when the client has settled: it can do nothing more until somebody acts on it.
 
-        Raises CacheError with its stacks if it goes on computing for longer than OPERATION_LIMIT_S.
+        Raises CacheError with its stacks if it goes on computing for longer than the world's patience.
         """
         poll = self._world.reactor.poll
         spins = 0
@@ -107,7 +115,8 @@ class Crew:
             if poll():
                 spins = 0
                 continue
-            if process.blocked() and self._lines_quiet(process):
+            # Blocked last: it may have been asleep before what we sent came in, and awake when it had read it.
+            if process.blocked() and self._lines_quiet(process) and process.blocked():
                 if not poll():
                     return
                 continue
@@ -115,7 +124,7 @@ class Crew:
             if spins < _SPINS:
                 os.sched_yield()
                 continue
-            deadline = deadline or time.monotonic() + OPERATION_LIMIT_S
+            deadline = deadline or time.monotonic() + self._world.patience_s
             poll(0.001)
             if time.monotonic() > deadline:
                 raise CacheError(self._hangs(process))
@@ -129,10 +138,12 @@ class Crew:
         )
 
     def _hangs(self, process: ClientProcess) -> str:
+        self._world.hangs += 1
         what = f"{process.operation.f} {process.operation.key}" if process.operation else "its constructor"
         return (
-            f"{what} on {self.name(process.number)} has not come back for {OPERATION_LIMIT_S:g} real seconds "
-            f"and asks no server; it computes, or waits for something that the run does not control\n"
+            f"{what} on {self.name(process.number)} has not come back for {self._world.patience_s:g} real "
+            "seconds and asks no server; it computes, or waits for something that the run does not control: "
+            "see where it is, and let it end\n"
             f"{self.stacks(process)}"
         )
 
@@ -141,8 +152,27 @@ class Crew:
         self._world.take_output()
         process.dump_stacks()
         text = ""
-        give_up = time.monotonic() + 1.0
-        while "most recent call first" not in text and time.monotonic() < give_up:
-            os.sched_yield()
-            text += self._world.take_output()
+        give_up = time.monotonic() + _STACKS_S
+        while time.monotonic() < give_up:
+            self._world.reactor.poll(_STACKS_PAUSE_S)
+            more = self._world.take_output()
+            text += more
+            if "most recent call first" in text and not more:
+                break
         return text.strip() or "(it did not answer with its stacks)"
+
+    # -- its connections -----------------------------------------------------------------------------------
+
+    def connections(self) -> dict[str, int]:
+        """How many connections each client holds, by its name."""
+        open_now = {
+            process.number: sum(link.connected for link in self._world.wire.links(process.number))
+            for process in self.alive()
+        }
+        return {self.name(number): count for number, count in open_now.items()}
+
+    def connected_around(self, process: ClientProcess) -> list[str]:
+        """Where the connections of a client lead to that are not on the wire."""
+        urls = self._world.wire.addresses(process.number)
+        ports = [port for url in urls if (port := urlsplit(url).port)]
+        return connections_around(process.pid, ports) if process.pid else []

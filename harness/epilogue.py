@@ -37,7 +37,7 @@ _READ_ONLY = {
 
 
 def conclude(execution: Execution) -> None:
-    """Run the epilogue.  Raises CacheError if an operation cannot be brought to an end."""
+    """Run the epilogue.  Raises CacheError if an operation cannot be brought to an end, or as `check` does."""
     _heal(execution)
     execution.recorder(Entered, phase=Phase.DRAIN)
     _drain(execution)
@@ -53,6 +53,7 @@ def conclude(execution: Execution) -> None:
         for key in execution.scenario.keys:
             _read(execution, key)
     execution.record_commits(None)
+    execution.check()
 
 
 def _heal(execution: Execution) -> None:
@@ -97,10 +98,13 @@ def _name_open(execution: Execution) -> str:
 
 
 def _stuck(execution: Execution) -> str:
-    stacks = [execution.crew.stacks(item) for item in execution.crew.alive() if item.operation]
+    waiting = [item for item in execution.crew.alive() if item.operation]
+    around = sorted({address for item in waiting for address in execution.crew.connected_around(item)})
+    what = f"{', '.join(around)}, which is" if around else "something that is"
+    stacks = "\n".join(execution.crew.stacks(item) for item in waiting)
     return (
-        f"{_name_open(execution)} never returns: no exchange is pending, nobody sleeps; it waits for "
-        "something that is not on the wire\n" + "\n".join(stacks)
+        f"{_name_open(execution)} never returns: no exchange is pending, nobody sleeps; it waits for {what} "
+        f"not on the wire: see where it is, and let it end\n{stacks}"
     )
 
 

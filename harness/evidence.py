@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from cacheproof.harness.runner import Run
 from cacheproof.models.anomalies import classify
 from cacheproof.models.contract import Condition, Contract, Guarantee
-from cacheproof.models.event import Exchanged, Faulted
+from cacheproof.models.decision import Fate
+from cacheproof.models.event import Event, Exchanged, Faulted
 from cacheproof.models.history import History
 from cacheproof.models.verdict import Finding, Judgement, Verdict
 
 __all__ = ["Candidate", "Evidence", "Tally", "fault_happened", "judge", "verdict_of"]
+
+
+_MANY_CONNECTIONS = 20
+_HARMLESS = {"advance", "expire", "start"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,12 @@ class Evidence:
     problems: list[str] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     printed: str = ""
+    connections: int = 0
     faulted: int = 0
+    unsteady: bool = False
+    """Whether the same choices have led to different places."""
+    calm: dict[str, int] = field(default_factory=dict)
+    """Errors of operations in runs in which nothing was broken."""
 
     @property
     def guarantees(self) -> Sequence[Guarantee]:
@@ -54,17 +64,38 @@ class Evidence:
     def add(self, run: Run, found_by: str) -> None:
         """Judge one run against every guarantee of the condition."""
         self.runs += 1
-        self.printed = self.printed or run.output
+        self.printed = self.printed or run.output.strip()
+        self.connections = max(self.connections, run.connections)
         if run.problem is not None:
             self.problems.append(run.problem)
             return
+        calm = not any(_broken(event) for event in run.history.events)
         for operation in run.history.operations:
             if operation.error is not None:
-                self.errors[operation.error] = self.errors.get(operation.error, 0) + 1
+                for errors in (self.errors, self.calm) if calm else (self.errors,):
+                    errors[operation.error] = errors.get(operation.error, 0) + 1
         happened = fault_happened(run.history, self.condition)
         self.faulted += happened
         for guarantee in self.guarantees:
             self._count(self.tallies.setdefault(guarantee.id, Tally()), guarantee, run, happened, found_by)
+
+    def warnings(self) -> list[str]:
+        """What the cache did beside its promises that a reader of the verdicts has to know."""
+        told = []
+        if self.printed:
+            told.append(f"the cache prints; its first words were {self.printed.splitlines()[0][:200]!r}")
+        if self.connections > _MANY_CONNECTIONS:
+            told.append(
+                f"leaks connections: one client held {self.connections} of them at the end of a run; close each when "
+                "it is done, or open one for each server and keep it"
+            )
+        if self.calm:
+            error, count = max(self.calm.items(), key=lambda item: item[1])
+            told.append(
+                f"operations failed although nothing was broken ({self.condition.value}): {sum(self.calm.values())} "
+                f"in {self.runs} schedules, {count} of them with {error}"
+            )
+        return told
 
     def _count(self, tally: Tally, guarantee: Guarantee, run: Run, happened: bool, found_by: str) -> None:
         judgement = judge(guarantee, run.history)
@@ -84,6 +115,12 @@ def judge(guarantee: Guarantee, history: History) -> Judgement:
         return guarantee.property.check(history)
     except Exception as error:
         return Judgement(unknown=f"the check of {guarantee.id} raised {error!r}")
+
+
+def _broken(event: Event) -> bool:
+    if isinstance(event, Exchanged):
+        return event.fate is not Fate.DELIVERED
+    return isinstance(event, Faulted) and event.fault not in _HARMLESS
 
 
 def fault_happened(history: History, condition: Condition) -> bool:

@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Collection
 
 from cacheproof.chaos.wire.link import Answer, Link, Pending
-from cacheproof.chaos.wire.redislink import RedisLink
 from cacheproof.chaos.wire.upstream import HANG_LIMIT_S, RedisUpstream
 from cacheproof.harness.crew import Crew
-from cacheproof.harness.outcome import outcome_of
+from cacheproof.harness.outcome import canonical, death_words, outcome_of
 from cacheproof.harness.process import ClientProcess, OpenOperation
 from cacheproof.harness.recorder import Recorder
 from cacheproof.harness.world import World
@@ -44,6 +43,9 @@ __all__ = ["Execution"]
 
 WRITES = ("write", "increment")
 """Operations that are given a value to write."""
+
+_MOST_CONNECTIONS = 60
+"""Of all clients of a run, at a time: more would be more than servers may be asked for."""
 
 _MOST_DEADLINES = 10_000
 _IDLE_WAKES = 20
@@ -73,12 +75,17 @@ class Execution:
         self.wounded: set[int] = set()
         self._values = len(scenario.keys)
         self._versions: dict[str, int] = {}
+        self._doubtful = False
         self._fates: dict[int, Fate] = {}
         self._due_ns: dict[int, int] = {}
         self._zombies: list[int] = []
         self._orphaned: set[int] = set()
-        for worker in range(scenario.clients, scenario.processes):
-            self._invoke(Invoke(worker, "work"))
+        try:
+            for worker in range(scenario.clients, scenario.processes):
+                self._invoke(Invoke(worker, "work"))
+        except BaseException:
+            self.end()
+            raise
 
     # -- what can be done ----------------------------------------------------------------------------------
 
@@ -171,6 +178,9 @@ class Execution:
             final=self.final,
         )
         process.operation = OpenOperation(decision.f, decision.key, value, call.index)
+        if process.ended:
+            self._return(process, Outcome.FAIL, value, process.last_words)
+            return
         args: list[Value] = [item for item in (decision.key, value) if item is not None]
         process.order(decision.f, args)
         self._settle(process)
@@ -194,25 +204,39 @@ class Execution:
     def _hear_returns(self, process: ClientProcess) -> None:
         """Record what the client has said: that it is ready, or how its operation ended."""
         while packet := process.take_packet():
+            if "around" in packet:
+                raise CacheError(self._around(process, packet["around"]))
             if "ready" in packet:
                 process.ready = True
             elif "unusable" in packet:
-                self._unusable(process, packet["unusable"])
+                self._unusable(process, packet)
             elif "wrong" in packet:
-                raise CacheError(
-                    f"{packet['wrong']}; a cache returns a str, a number, or None: decode what the server sends "
-                    "(redis.Redis.from_url(…, decode_responses=True))"
-                )
+                raise CacheError(packet["wrong"])
+            elif "gone" in packet:
+                process.last_words = f"the process ended itself: {packet['gone']}"
             elif process.operation is not None:
                 outcome, value, error = outcome_of(packet, process.operation)
                 self._return(process, outcome, value, error and self.world.wire.without_ports(error))
         if process.ended and process.number not in self.crew.down:
-            self._lost(process, "the process died by itself")
+            died = death_words(process.end())
+            self._lost(process, process.last_words or died)
 
-    def _unusable(self, process: ClientProcess, why: str) -> None:
+    def _unusable(self, process: ClientProcess, packet: dict[str, str]) -> None:
+        """A cache may refuse to start after a fault, as anybody's would; before any, it cannot be tested."""
+        why = f"the cache cannot be constructed: {self.world.wire.without_ports(packet['unusable'])}"
         if not any(isinstance(event, Faulted) for event in self.recorder.events):
-            raise CacheError(f"the cache cannot be constructed on {self.crew.name(process.number)}: {why}")
-        self._lost(process, why)
+            raise CacheError(
+                f"{why}, on {self.crew.name(process.number)} ({packet['where']}); it is called with one "
+                "argument, which has redis_url, database_url, client and clock"
+            )
+        self._lost(process, canonical(why))
+
+    def _around(self, process: ClientProcess, addresses: list[str]) -> str:
+        return (
+            f"{self.crew.name(process.number)} connects to {', '.join(addresses)}, around the wire: what is said "
+            "there is neither controlled nor seen; connect to env.redis_url and env.database_url alone, and put "
+            "something inside the process in the place of any other service"
+        )
 
     def _return(self, process: ClientProcess, outcome: Outcome, value: Value, error: str | None) -> None:
         self.recorder(Returned, process=process.number, outcome=outcome, value=value, error=error)
@@ -220,6 +244,7 @@ class Execution:
 
     def _lost(self, process: ClientProcess, why: str) -> None:
         """The client is gone; what it had begun may or may not happen."""
+        process.last_words = why
         if process.operation is not None:
             self._return(process, Outcome.INFO, process.operation.value, why)
         self._bury(process, InFlight.CANCELLED)
@@ -258,6 +283,8 @@ class Execution:
 
     def _broken(self, pending: Pending, fate: Fate, error: ConnectionError) -> None:
         """The server closed the connection instead of answering."""
+        self._doubtful = True
+        self.world.expect_servers()
         self._record(pending, {"error": str(error)}, fate)
         self._break(pending.link)
         if process := self.crew.get(pending.link.process):
@@ -326,7 +353,7 @@ class Execution:
 
     def _resolve_waiting(self) -> None:
         """Hand on every reply that has become possible, in client order, until none is left."""
-        while any(self._resolve(pending) for pending in self.world.wire.waiting()):
+        while self._fates and any(self._resolve(pending) for pending in self.world.wire.waiting()):
             pass
 
     def _resolve(self, pending: Pending) -> bool:
@@ -369,9 +396,7 @@ class Execution:
             self.recorder(Committed, key=row.key, value=row.value, version=version, process=who)
 
     def _overhear(self) -> None:
-        listening = [
-            link for link in self.world.wire.all_links() if isinstance(link, RedisLink) and link.listening
-        ]
+        listening = self.world.wire.listening()
         if listening and self.world.wire.overhear():
             for number in sorted({link.process for link in listening}):
                 if process := self.crew.get(number):
@@ -568,9 +593,32 @@ class Execution:
         self.crew.settle(process)
         if self.world.wire.broken:
             raise CacheError(self.world.wire.broken[0])
+        if len(self.world.wire.links(process.number)) > _MOST_CONNECTIONS // 2:
+            self._count_connections()
         self._hear_returns(process)
         if self.world.wire.dropped or self.world.wire.abandoned or self._zombies:
             self._let_go()
+
+    def _count_connections(self) -> None:
+        """Raise CacheError if there are more than any cache needs."""
+        held = self.crew.connections()
+        if sum(held.values()) > _MOST_CONNECTIONS:
+            most = max(held, key=lambda name: held[name])
+            raise CacheError(
+                f"the cache leaks connections: {sum(held.values())} are open in one run, {held[most]} of them of "
+                f"{most}; close each when it is done, or open one for each server and keep it"
+            )
+
+    def check(self) -> None:
+        """What is looked at when a run is over, and its clients still live.
+
+        Raises CacheError if one is connected around the wire, EnvironmentFault if a server has died.
+        """
+        if self._doubtful:
+            self.world.expect_servers()
+        for process in self.crew.alive() if self.world.looks_closely else ():
+            if addresses := self.crew.connected_around(process):
+                raise CacheError(self._around(process, addresses))
 
     def end(self) -> None:
         """End the run: nothing is recorded any more, and clients go, or wait for the next one."""

@@ -10,12 +10,13 @@ tables are left out.
 """
 
 import re
+import signal
 from typing import Any
 
 from cacheproof.harness.process import OpenOperation
 from cacheproof.models.operation import Outcome, Value
 
-__all__ = ["canonical", "outcome_of"]
+__all__ = ["canonical", "death_words", "outcome_of"]
 
 
 def outcome_of(packet: dict[str, Any], operation: OpenOperation) -> tuple[Outcome, Value, str | None]:
@@ -25,6 +26,15 @@ def outcome_of(packet: dict[str, Any], operation: OpenOperation) -> tuple[Outcom
         return Outcome.OK, value, None
     certain = operation.f == "read" or not operation.touched
     return (Outcome.FAIL if certain else Outcome.INFO), operation.value, canonical(packet["error"])
+
+
+def death_words(code: int | None) -> str:
+    """How a client ended that nobody had ended, from its exit code (−n: by signal n, None: not known)."""
+    if code is None or code == -signal.SIGKILL:
+        return "the process was killed, or closed the line to the harness"
+    if code >= 0:
+        return f"the process ended itself, with exit code {code}"
+    return f"the process died by {signal.strsignal(-code) or 'a signal'} (signal {-code})"
 
 
 _MADE_UP = re.compile(r"\b(process|transaction|pid)(\s+|=)(\d+)\b", re.IGNORECASE)

@@ -14,8 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from cacheproof.chaos.servers.embedded import EmbeddedServers
-    from cacheproof.harness.session import ChaosSession
-    from cacheproof.models.report import Report
+    from cacheproof.harness.session import ChaosSession, Expect
+    from cacheproof.models.report import Cell, Report
 
 __all__ = [
     "chaos_servers",
@@ -105,11 +105,44 @@ def verify(request: pytest.FixtureRequest, chaos_servers: EmbeddedServers) -> Ca
     def call(cache: Any, contract: Any, *, expect: Expect = Expect.CLAIMS, **options: Any) -> Report:
         __tracebackhide__ = True
         report = session.verify(cache, contract, servers=chaos_servers, **options)
-        if (complaint := session.complaint(report, expect, color=color)) is not None:
+        _write(session, report)
+        if (complaint := _complaint(report, expect, color=color)) is not None:
             pytest.fail(complaint, pytrace=False)
         return report
 
     return call
+
+
+def _write(session: ChaosSession, report: Report) -> None:
+    """Write the report down; a disk that is full costs the file, never the verdict."""
+    from cacheproof.reports.json_report import write_report
+
+    try:
+        write_report(report, session.folder / "report")
+    except OSError as error:
+        session.problems.append(f"the report of {report.cache} could not be written: {error}; free the disk")
+
+
+def _complaint(report: Report, expect: Expect, *, color: bool) -> str | None:
+    """Why the test fails, in words and pictures; None if it does not."""
+    from cacheproof.harness.session import wrong_cells
+    from cacheproof.reports.terminal import render_report, to_text
+
+    wrong = wrong_cells(report, expect)
+    if not wrong:
+        return None
+    drawn = to_text(render_report(report, cells=wrong), width=110, color=color)
+    told = [_told(cell, in_truth=expect.value == "truth") for cell in wrong if cell.counterexample is None]
+    return "\n".join([drawn, "", *dict.fromkeys(told)])
+
+
+def _told(cell: Cell, *, in_truth: bool) -> str:
+    where = f"{cell.guarantee} ({cell.condition.value})"
+    if cell.verdict.value == "unknown":
+        return f"{where} is unknown: {cell.reason}"
+    expected = "upheld" if cell.kept or not in_truth else "refuted"
+    reason = f": {cell.reason}" if cell.reason else f" in {cell.exercised} schedules that exercised it"
+    return f"{where} was expected to be {expected}, and is {cell.verdict.value}{reason}"
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

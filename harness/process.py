@@ -36,7 +36,10 @@ class _Inbox:
 
 
 class ClientProcess:
-    """One forked client.  `ended` is True when its control line is closed: it has died by itself."""
+    """One forked client.  `ended` is True when its control line is closed: it has died by itself.
+
+    `last_words` say why it is gone, once that is known.
+    """
 
     def __init__(
         self, number: int, environment: tuple[str, str, str], zygote: Zygote, reactor: Reactor
@@ -44,6 +47,7 @@ class ClientProcess:
         self.number = number
         self.operation: OpenOperation | None = None
         self.ready = False
+        self.last_words: str | None = None
         self.sleepers: list[Sleeper] = []
         self._reactor = reactor
         self._zygote = zygote
@@ -152,12 +156,20 @@ class ClientProcess:
         """Have it write the stacks of its threads to the log."""
         os.kill(self.pid, signal.SIGUSR1)
 
+    def end(self) -> int | None:
+        """SIGKILL; returns when it is gone, with its exit code: its own, if it had ended by itself.
+
+        None if it was ended before.
+        """
+        if not self.pid:
+            return None
+        pid, self.pid = self.pid, 0
+        os.kill(pid, signal.SIGKILL)
+        return self._zygote.reap(pid)
+
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone and the kernel has closed what it held."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            self._zygote.reap(self.pid)
-            self.pid = 0
+        """End it, and let go of everything; returns when the kernel has closed what it held."""
+        self.end()
         for fd in list(self._watched):
             self._forget(fd)
         for sleeper in self.sleepers:

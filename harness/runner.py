@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from cacheproof.harness.epilogue import conclude
 from cacheproof.harness.execution import Execution
+from cacheproof.harness.recorder import Recorder
 from cacheproof.harness.world import World
 from cacheproof.models.decision import Decision
-from cacheproof.models.errors import CacheError, ReplayMismatch
+from cacheproof.models.errors import CacheError, EnvironmentFault, ReplayMismatch
 from cacheproof.models.event import Event
 from cacheproof.models.history import History
 from cacheproof.models.schedule import Scenario, Schedule
@@ -22,12 +23,16 @@ Drive = Callable[[Execution], None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one run: the decisions really taken, the history, and what went wrong, if anything."""
+    """What came of one run: the decisions really taken, the history, and what went wrong, if anything.
+
+    `output` is what clients printed, `connections` the most that one of them held at the end.
+    """
 
     schedule: Schedule
     history: History
     problem: str | None = None
     output: str = ""
+    connections: int = 0
 
 
 class Runner:
@@ -38,18 +43,41 @@ class Runner:
         self.runs = 0
 
     def drive(self, scenario: Scenario, drive: Drive, observer: Callable[[Event], None] | None = None) -> Run:
-        """Run whatever `drive` decides, then the epilogue."""
+        """Run whatever `drive` decides, then the epilogue.
+
+        Raises EnvironmentFault if a server or a port failed meanwhile.
+        """
         self.runs += 1
-        execution = Execution(self.world, scenario, observer)
-        problem = None
+        execution = problem = None
         try:
+            execution = Execution(self.world, scenario, observer)
             drive(execution)
             conclude(execution)
         except (CacheError, ReplayMismatch) as error:
             problem = str(error)
-        finally:
-            execution.end()
-        return Run(execution.schedule(), execution.recorder.history(), problem, self.world.take_output())
+        except (ConnectionError, EnvironmentFault) as error:
+            self.abandon(execution)
+            raise self.world.fault_of(error) from error
+        except BaseException:
+            self.abandon(execution)
+            raise
+        return self.end(scenario, execution, problem)
+
+    def end(self, scenario: Scenario, execution: Execution | None, problem: str | None) -> Run:
+        """End a run that is over, or that a problem has ended; None if it did not even begin."""
+        if execution is None:
+            nothing = Recorder(scenario, self.world.clock).history()
+            return Run(Schedule(scenario, ()), nothing, problem, self.world.take_output())
+        held = max(execution.crew.connections().values(), default=0)
+        execution.end()
+        output = self.world.take_output()
+        return Run(execution.schedule(), execution.recorder.history(), problem, output, held)
+
+    @staticmethod
+    def abandon(execution: Execution | None) -> None:
+        """End the clients of a run in which the harness itself was interrupted, without another word to them."""
+        if execution is not None:
+            execution.crew.kill()
 
     def replay(
         self, schedule: Schedule, observer: Callable[[Event], None] | None = None, *, anew: bool = True

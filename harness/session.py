@@ -1,4 +1,4 @@
-"""What one pytest session knows: its options, its reports, where they go, and when a test has failed."""
+"""What one pytest session knows: its options, its reports, and when a test has failed."""
 
 import secrets
 from enum import Enum
@@ -13,7 +13,7 @@ from cacheproof.models.errors import UsageError
 from cacheproof.models.report import Cell, Report
 from cacheproof.models.verdict import Verdict
 
-__all__ = ["ChaosSession", "Expect", "read_seed"]
+__all__ = ["ChaosSession", "Expect", "read_seed", "wrong_cells"]
 
 
 class Expect(Enum):
@@ -40,31 +40,12 @@ class ChaosSession:
         self._terminal = terminal
 
     def verify(self, cache: Any, contract: Any, **options: Any) -> Report:
-        """Verify with the session's options unless told otherwise; keeps the report and writes it down."""
+        """Verify with the session's options unless told otherwise; keeps the report."""
         given: dict[str, Any] = {"profile": self.profile, "seed": self.seed, "store": self._store} | options
         with ProgressLine(self._terminal) as progress:
             report = verify(cache, contract, progress=progress, **given)
         self.reports.append(report)
-        self._write(report)
         return report
-
-    def _write(self, report: Report) -> None:
-        from cacheproof.reports.json_report import write_report
-
-        try:
-            write_report(report, self.folder / "report")
-        except OSError as error:
-            self.problems.append(f"the report of {report.cache} could not be written: {error}; free the disk")
-
-    def complaint(self, report: Report, expect: Expect, *, color: bool) -> str | None:
-        """Why the test fails, in words and pictures; None if it does not."""
-        from cacheproof.reports.terminal import render_report, to_text
-
-        wrong = [cell for cell in report.cells if _is_wrong(cell, expect)]
-        if not wrong:
-            return None
-        drawn = to_text(render_report(report, cells=wrong), width=110, color=color)
-        return "\n".join([drawn, "", *(_told(cell, expect) for cell in wrong if cell.counterexample is None)])
 
     def close(self) -> None:
         """Nothing to do yet but to forget."""
@@ -80,18 +61,14 @@ def read_seed(text: str) -> int:
     return int(text)
 
 
+def wrong_cells(report: Report, expect: Expect) -> list[Cell]:
+    """The cells that make a test fail: what is unknown, and what is not as the test expects."""
+    return [cell for cell in report.cells if _is_wrong(cell, expect)]
+
+
 def _is_wrong(cell: Cell, expect: Expect) -> bool:
     if cell.verdict is Verdict.UNKNOWN:
         return True
     if expect is Expect.CLAIMS:
         return cell.verdict is Verdict.REFUTED
     return cell.verdict is not (Verdict.UPHELD if cell.kept else Verdict.REFUTED)
-
-
-def _told(cell: Cell, expect: Expect) -> str:
-    where = f"{cell.guarantee} ({cell.condition.value})"
-    if cell.verdict is Verdict.UNKNOWN:
-        return f"{where} is unknown: {cell.reason}"
-    expected = "upheld" if cell.kept else "refuted"
-    reason = f": {cell.reason}" if cell.reason else f" in {cell.exercised} schedules that exercised it"
-    return f"{where} was expected to be {expected}, and is {cell.verdict.value}{reason}"

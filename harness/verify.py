@@ -5,6 +5,7 @@ Hypothesis chooses.  Every run is judged against all guarantees of the condition
 a finding.  Then each refuted guarantee gets one counterexample: minimised, replayed, drawn.
 """
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +20,13 @@ from cacheproof.harness.evidence import Candidate, Evidence, Tally, verdict_of
 from cacheproof.harness.naming import name_cache, short_name
 from cacheproof.harness.pinning import one_core
 from cacheproof.harness.profiles import Profile, profile_named
-from cacheproof.harness.proof import Unproven, difference, prove
+from cacheproof.harness.proof import Unproven, prove
 from cacheproof.harness.runner import Run, Runner
+from cacheproof.harness.steadiness import Doubt, first_doubt
 from cacheproof.harness.store import FailureStore, StoredFailure
 from cacheproof.harness.strategies.exhaustive import Explorer, SmallScope, scopes_for, steer
 from cacheproof.harness.strategies.machine import search
-from cacheproof.harness.world import World
+from cacheproof.harness.world import PATIENCE_S, World
 from cacheproof.models.contract import Condition, Contract, Guarantee
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.properties import property_to_dict
@@ -39,6 +41,17 @@ Progress = Callable[[str, int], None]
 
 _GIVE_UP_AFTER = 5
 """Runs in a row with a problem, from the first on, after which a condition is given up."""
+
+_MOST_HANGS = 2
+_SHORT_PATIENCE_S = 1.0
+"""Runs that had to be waited for, after which a condition is given up; and the patience when minimising then."""
+
+_EARLY = 4
+
+_KEEPS_STATE = (
+    "the cache keeps state outside its instance (in a module, a class, an lru_cache); every run now gets new "
+    "processes, which is slower"
+)
 
 _MINIMISE_BUDGET = 300
 
@@ -59,6 +72,7 @@ def verify(
     store: FailureStore | None = None,
     servers: EmbeddedServers | None = None,
     progress: Progress | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Report:
     """Judge `cache` against every guarantee of `contract`, under each of its conditions.
 
@@ -67,19 +81,24 @@ def verify(
     are those of the random schedules; small scopes have their own.  `profile` sets the budgets, `budget`
     overrides the number of random schedules for each condition.  `seed` fixes the search.  Failures are kept
     in `store` and tried first next time; without one, nothing is kept.  `servers` are used if given, else
-    started for this call.
+    started for this call.  A client that computes for `patience_s` real seconds between two exchanges counts as
+    hanging.
 
     Returns a report; a broken promise is never an exception.  Raises UsageError for arguments that make no
-    sense and EnvironmentFault if a server cannot be had.
+    sense and EnvironmentFault if a server cannot be had; one that fails later makes verdicts unknown.
     """
     chosen = profile_named(profile) if isinstance(profile, str) else profile
     if budget is not None:
         chosen = replace(chosen, random=budget)
     _check_arguments(contract, clients, keys)
+    _check_cache(cache)
     conditions = tuple(under) if under is not None else contract.conditions
     began = time.monotonic()
     with nullcontext(servers) if servers is not None else EmbeddedServers() as running:
-        search_ = _Verification(cache, contract, conditions, clients, keys, chosen, seed, store, progress)
+        running.mend()
+        search_ = _Verification(
+            cache, contract, conditions, clients, keys, chosen, seed, store, progress, patience_s
+        )
         report = search_.run(running)
     return replace(report, seconds=round(time.monotonic() - began, 3))
 
@@ -89,6 +108,23 @@ def _check_arguments(contract: Contract, clients: int, keys: int) -> None:
         raise UsageError(f"clients={clients!r}, keys={keys!r}: a run needs at least one of each")
     if not contract.guarantees:
         raise UsageError(f"contract {contract.name!r} has no guarantees: there is nothing to verify")
+
+
+def _check_cache(cache: object) -> None:
+    """Raises UsageError if it surely cannot be called with an environment."""
+    if not callable(cache):
+        raise UsageError(
+            f"{cache!r} cannot be called; pass the class of the cache, which is called with one argument, env"
+        )
+    try:
+        inspect.signature(cache).bind(None)
+    except TypeError as error:
+        raise UsageError(
+            f"{short_name(cache)} cannot be called with one argument ({error}); let it take the environment: "
+            "def __init__(self, env), which has redis_url, database_url, client and clock"
+        ) from None
+    except ValueError:  # what is written in C need not tell
+        return
 
 
 @dataclass
@@ -102,6 +138,7 @@ class _Verification:
     seed: int
     store: FailureStore | None
     progress: Progress | None
+    patience_s: float = PATIENCE_S
     scopes: list[Scope] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stored: list[StoredFailure] = field(default_factory=list)
@@ -115,11 +152,11 @@ class _Verification:
             self.warnings += self.store.warnings
         runs = 0
         try:
-            with one_core(servers), World(self.cache, servers) as world:
+            with one_core(servers), World(self.cache, servers, patience_s=self.patience_s) as world:
                 runner = Runner(world)
                 cells = self.judge_all(runner)
                 runs = runner.runs
-        except CacheError as error:
+        except (CacheError, EnvironmentFault) as error:
             self.warnings.append(str(error))
             cells = [
                 self.unknown(item, at, str(error)) for at in self.conditions for item in self.claimed(at)
@@ -144,9 +181,9 @@ class _Verification:
         for condition in self.conditions:
             if not self.claimed(condition):
                 continue
-            evidence = Evidence(self.contract, condition)
-            self.search(runner, evidence)
-            gathered.append(evidence)
+            gathered.append(self.gather(runner, condition))
+        if runner.world.hangs:
+            runner.world.patience_s = min(runner.world.patience_s, _SHORT_PATIENCE_S)
         ordinary = {
             (name, slug)
             for evidence in gathered
@@ -176,48 +213,71 @@ class _Verification:
             seed=self.seed,
         )
 
-    def search(self, runner: Runner, evidence: Evidence) -> None:
+    def gather(self, runner: Runner, condition: Condition) -> Evidence:
+        """Search one condition; again with new processes for every run, if the cache keeps something in one."""
+        evidence, known = Evidence(self.contract, condition), len(self.scopes)
+        doubt = self.check_repeatable(runner, evidence, self.search(runner, evidence))
+        if doubt is not None and doubt.mendable:
+            runner.world.reuse_processes = False
+            del self.scopes[known:]
+            evidence = Evidence(self.contract, condition)
+            doubt = self.check_repeatable(runner, evidence, self.search(runner, evidence))
+            if doubt is None:
+                self.warnings.append(_KEEPS_STATE)
+        if doubt is not None:
+            evidence.problems.append(doubt.reason)
+        self.warnings += evidence.warnings()
+        return evidence
+
+    def search(self, runner: Runner, evidence: Evidence) -> list[Run]:
+        """Search one condition; returns a sample of the runs, the first of which had new processes."""
         condition = evidence.condition
+        runner.world.hangs = 0
         for failure in self.stored:
             if failure.condition == condition.value:
                 self.try_again(runner, evidence, failure)
+        runner.world.end_idle()
         sample: list[Run] = []
         for scope in scopes_for(condition, self.profile.scopes):
             self.search_scope(runner, evidence, scope, sample)
-            if self.hopeless(evidence):
-                return
         if self.profile.random:
             self.search_randomly(runner, evidence, sample)
-        self.check_repeatable(runner, evidence, sample)
-        if evidence.printed:
-            line = evidence.printed.strip().splitlines()[0][:200]
-            self.warnings.append(f"the cache prints; its first words were {line!r}")
+        return sample
 
     def try_again(self, runner: Runner, evidence: Evidence, failure: StoredFailure) -> None:
         """Run a failure of an earlier search first; forget it if it does not break its guarantee any more."""
+        runner.world.end_idle()
         run = runner.attempt(failure.schedule.scenario, failure.schedule.decisions)
         evidence.add(run, "a stored failure")
         broken = evidence.tallies.get(failure.guarantee, Tally()).candidates
         if not broken and run.problem is None and self.store is not None:
-            self.store.discard(self.store.anomalies / failure.file_name)
+            try:
+                self.store.discard(self.store.anomalies / failure.file_name)
+            except EnvironmentFault as error:
+                self.warnings.append(str(error))
 
-    def hopeless(self, evidence: Evidence) -> bool:
-        return evidence.runs >= _GIVE_UP_AFTER and len(evidence.problems) == evidence.runs
+    def hopeless(self, runner: Runner, evidence: Evidence) -> bool:
+        """Whether to give a condition up: every run has a problem, or too many had to be waited for."""
+        nothing_works = evidence.runs >= _GIVE_UP_AFTER and len(evidence.problems) == evidence.runs
+        return nothing_works or runner.world.hangs >= _MOST_HANGS or evidence.unsteady
 
     def search_scope(self, runner: Runner, evidence: Evidence, scope: SmallScope, sample: list[Run]) -> None:
         explorer = Explorer()
         scenario = self.scenario(scope.clients)
         count, complete = 0, False
-        while count < self.profile.scope_limit and not complete and not self.hopeless(evidence):
+        while count < self.profile.scope_limit and not complete and not self.hopeless(runner, evidence):
             run = runner.drive(
                 scenario, lambda execution: steer(execution, scope, evidence.condition, explorer)
             )
             evidence.add(run, f"the exhaustive {scope.name}")
+            evidence.unsteady = evidence.unsteady or explorer.unsteady
             count += 1
-            if count == 4:
+            if not sample or count == _EARLY:
                 sample.append(run)
             self.tell(f"{self.contract.name}, {evidence.condition.value}: {scope.name}", runner.runs)
             complete = not explorer.advance()
+        if count > _EARLY:
+            sample.append(run)
         self.scopes.append(Scope(evidence.condition, scope.name, count, complete))
 
     def search_randomly(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
@@ -225,34 +285,36 @@ class _Verification:
         if self.clients == 2 and self.keys == 1:
             scenarios += [self.scenario(3), self.scenario(2, 2)]
 
+        seen: list[Run] = []
+
         def see(run: Run) -> None:
             evidence.add(run, "Hypothesis")
-            if len(sample) < 4:
-                sample.append(run)
+            seen[1:] = [run]
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
         number = self.seed * 31 + self.conditions.index(evidence.condition)
         try:
-            search(runner, evidence.condition, scenarios, see, examples=self.profile.random, number=number)
+            search(
+                runner,
+                evidence.condition,
+                scenarios,
+                see,
+                examples=self.profile.random,
+                number=number,
+                give_up=lambda: self.hopeless(runner, evidence),
+            )
         except Flaky as error:
-            evidence.problems.append(
-                f"the same choices did not lead to the same run: {str(error).splitlines()[0]}"
-            )
+            words = str(error).splitlines()[0]
+            evidence.problems.append(f"the same choices did not lead to the same run: {words}")
+            evidence.unsteady = True
+        sample += seen
 
-    def check_repeatable(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
+    def check_repeatable(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> Doubt | None:
         """Replay a few runs in new processes: their histories must be the same, byte for byte."""
-        for run in sample:
-            if run.problem is not None:
-                continue
-            again = runner.replay(run.schedule)
-            if again.problem is None and again.history.to_jsonl() == run.history.to_jsonl():
-                continue
-            evidence.problems.append(
-                again.problem
-                or f"a schedule gave two histories: {difference([run, again])}; the cache uses chance or time that "
-                "the run does not control, or keeps something outside its instance"
-            )
-            return
+        doubt = first_doubt(runner, sample)
+        if doubt is None and evidence.unsteady:
+            return Doubt(evidence.problems[-1], mendable=runner.world.reuse_processes)
+        return doubt
 
     # -- concluding ----------------------------------------------------------------------------------------
 
@@ -277,7 +339,8 @@ class _Verification:
         for candidate in self.in_order(guarantee, tally, ordinary)[:_MOST_ANOMALIES]:
             outcome = self.prove(runner, evidence, guarantee, candidate)
             if isinstance(outcome, Counterexample):
-                found.append(outcome)
+                if outcome.anomaly not in {item.anomaly for item in found}:
+                    found.append(outcome)
                 verdict, reason = Verdict.REFUTED, None
             elif not found:
                 verdict, reason = Verdict.UNKNOWN, outcome.reason

@@ -6,6 +6,7 @@ connection of a client new.  Only what the harness started itself is ever flushe
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,9 +26,16 @@ from cacheproof.harness.process import ClientProcess
 from cacheproof.harness.records import RecordsTable
 from cacheproof.harness.zygote import Zygote
 from cacheproof.models.decision import ServerName
+from cacheproof.models.errors import EnvironmentFault
 from cacheproof.models.schedule import Scenario
 
-__all__ = ["World"]
+__all__ = ["PATIENCE_S", "World"]
+
+PATIENCE_S = 10.0
+"""Real seconds that a client may compute between two exchanges before it counts as hanging."""
+
+_FIRST_RUNS = 2
+_EVERY_RUNS = 16
 
 _SESSION = {"user": "cacheproof", "database": "records"}
 _WAITS_FOR_ITSELF = (
@@ -37,40 +45,79 @@ _WAITS_FOR_ITSELF = (
 )
 
 
+_SCRIPT_COUNTS = (b"number_of_cached_scripts", b"number_of_functions", b"number_of_libraries")
+
+
+def _flush(admin: RedisUpstream) -> None:
+    """Empty the cache.  Forgetting scripts builds an interpreter anew, so it is done only if there are any."""
+    memory = admin.call_many([("FLUSHALL",), ("INFO", "memory")])[1].value
+    said = memory if isinstance(memory, bytes) else b""
+    if not all(b"\r\n%s:0\r\n" % name in said for name in _SCRIPT_COUNTS):
+        admin.call_many([("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
+
+
 class World:
     """Everything that outlives a run.  One thread uses it."""
 
-    def __init__(self, make_cache: Callable[[Environment], Any], servers: EmbeddedServers) -> None:
+    def __init__(
+        self,
+        make_cache: Callable[[Environment], Any],
+        servers: EmbeddedServers,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.servers = servers
-        self.clock = RunClock.create()
-        self.reactor = Reactor()
-        self.sockets = SocketTable()
-        self.log = Path(servers.folder) / f"clients-{os.urandom(4).hex()}.log"
-        self.zygote = Zygote(make_cache, self.clock, self.log)
-        self.cache_clock = CacheClock(self.clock)
-        self._cache_end = CacheEnd(RedisPool(servers.cache), self.cache_clock)
-        self._database_end = DatabaseEnd(servers.database)
-        self.wire = Wire(self.reactor, self._cache_end, self._database_end)
-        self.records = RecordsTable(PgUpstream(servers.database.address, _SESSION))
-        self.watcher = PgUpstream(servers.database.address, _SESSION)
-        self._admin: RedisUpstream | None = None
-        self._idle: dict[tuple[int, str], ClientProcess] = {}
+        self.patience_s = patience_s
+        self.hangs = 0
+        """How often somebody's patience has come to its end."""
+        self.runs = 0
         self.reuse_processes = True
         """Whether a process may serve several runs.  Only whoever compares histories should switch it off."""
+        self._admin: RedisUpstream | None = None
+        self._idle: dict[tuple[int, str], ClientProcess] = {}
+        with ExitStack() as opened:
+            self._open(make_cache, opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, make_cache: Callable[[Environment], Any], opened: ExitStack) -> None:
+        """Open everything; what has been opened is closed again if one of them cannot be had."""
+        self.clock = RunClock.create()
+        opened.callback(self.clock.close)
+        self.reactor = Reactor()
+        opened.callback(self.reactor.close)
+        self.sockets = SocketTable()
+        opened.callback(self.sockets.close)
+        self.log = Path(self.servers.folder) / f"clients-{os.urandom(4).hex()}.log"
+        self.records = RecordsTable(self._session(opened))
+        self.watcher = self._session(opened)
+        self.zygote = Zygote(make_cache, self.clock, self.log)
+        self.cache_clock = CacheClock(self.clock)
+        self._cache_end = CacheEnd(RedisPool(self.servers.cache), self.cache_clock)
+        self._database_end = DatabaseEnd(self.servers.database)
+        self.wire = Wire(self.reactor, self._cache_end, self._database_end)
+        for close in (self._forget_admin, self.wire.close, self.zygote.close, self.end_idle):
+            opened.callback(close)
+
+    def _session(self, opened: ExitStack) -> PgUpstream:
+        session = PgUpstream(self.servers.database.address, _SESSION)
+        opened.callback(session.close)
+        return session
 
     def reset(self, scenario: Scenario) -> None:
         """Put everything back to the start of a run of `scenario`."""
+        self.runs += 1
         self.wire.end()
         self.clock.set_ns(0)
         self._database_end.clean()
         self.records.reset(scenario.initial_values())
         if not self.servers.cache.running:
+            self.expect_servers()
             self.servers.cache.start()
             stay_on_this_core(self.servers.cache.pid)
             self.wire.admit(ServerName.CACHE)
             self._forget_admin()
         admin = self._admin_line()
-        admin.call_many([("FLUSHALL",), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
+        _flush(admin)
         self.cache_clock.begin(admin)
         self.wire.begin(scenario.keys)
         for process in range(scenario.processes):
@@ -125,6 +172,33 @@ class World:
     def cache_is_up(self) -> bool:
         return self._admin is not None
 
+    # -- what may go wrong with the machine ----------------------------------------------------------------
+
+    @property
+    def looks_closely(self) -> bool:
+        """Whether this run is one of the few in which clients' connections are looked at from outside."""
+        return self.runs <= _FIRST_RUNS or self.runs % _EVERY_RUNS == 0
+
+    def expect_servers(self) -> None:
+        """Raises EnvironmentFault if a server that should run does not."""
+        expected = [self.servers.database, *([self.servers.cache] if self.cache_is_up() else [])]
+        for server in expected:
+            if not server.running:
+                raise EnvironmentFault(
+                    f"the {server.name} server ended by itself during a run ({server.describe()}): was it killed, "
+                    "or is memory short? run again, and it is started anew"
+                )
+
+    def fault_of(self, error: Exception) -> EnvironmentFault:
+        """What is wrong with the machine, given what that led to in the middle of a run."""
+        try:
+            self.expect_servers()
+        except EnvironmentFault as fault:
+            return fault
+        if isinstance(error, EnvironmentFault):
+            return error
+        return EnvironmentFault(f"a server broke off in the middle of a run: {error}; see whether it restarted, and run again")
+
     # -- what only the servers know ------------------------------------------------------------------------
 
     @staticmethod
@@ -174,15 +248,8 @@ class World:
         return text.decode(errors="replace")
 
     def close(self) -> None:
-        self.end_idle()
-        self.zygote.close()
-        self.wire.close()
-        self._forget_admin()
-        self.records.close()
-        self.watcher.close()
-        self.sockets.close()
-        self.reactor.close()
-        self.clock.close()
+        """Let go of everything: the clients first, then what they were led to."""
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

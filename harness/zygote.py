@@ -7,7 +7,7 @@ name.
 
     director → zygote   {"do": "fork", …} with the client's ends of control and registrar lines
                         {"do": "reap", "pid": n}
-    zygote → director   {"pid": n} for each fork, {"reaped": n} for each reap
+    zygote → director   {"pid": n} for each fork, {"reaped": exit code} for each reap
 
 Everything ends with the harness: the zygote when its line closes, or its parent dies; its clients with it.
 """
@@ -20,14 +20,17 @@ import gc
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +43,10 @@ from cacheproof.models.errors import CacheError, HarnessError
 __all__ = ["Zygote"]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_MOST_BYTES = 1 << 28
+"""How long a file a client may make, so that one that prints for ever does not fill the disk."""
+
 _MAX_PACKET = 1 << 16
 
 
@@ -66,21 +73,20 @@ class Zygote:
         socket.send_fds(self._line, [packet], [control.fileno(), registrar.fileno()])
         return self._expect("pid")
 
-    def reap(self, pid: int) -> None:
-        """Wait until a client that was killed, or has ended, is gone."""
+    def reap(self, pid: int) -> int:
+        """Wait until a client that was killed, or has ended, is gone; returns its exit code (−n: by signal n)."""
         self._line.send(json.dumps({"do": "reap", "pid": pid}).encode())
-        self._expect("reaped")
+        return self._expect("reaped")
 
     def _expect(self, name: str) -> int:
-        packet = self._line.recv(_MAX_PACKET)
-        if not packet:
-            raise HarnessError(
-                "the process that clients are forked from has died; its last words are in the log"
-            )
-        answer = json.loads(packet)
-        if "unusable" in answer:
-            raise CacheError(answer["unusable"])
-        return int(answer[name])
+        """The answer of this name; one to an earlier order, of a call that was interrupted, is passed over."""
+        while packet := self._line.recv(_MAX_PACKET):
+            answer = json.loads(packet)
+            if "unusable" in answer:
+                raise CacheError(answer["unusable"])
+            if name in answer:
+                return int(answer[name])
+        raise HarnessError("the process that clients are forked from has died; was it killed?")
 
     def close(self) -> None:
         """End the zygote and with it all clients."""
@@ -138,6 +144,7 @@ def spawned() -> NoReturn:
     spec = json.loads(sys.argv[1])
     sys.path[:] = spec["path"]
     line = socket.socket(fileno=spec["line"])
+    _redirect_output(Path(spec["log"]))
     try:
         found = _load(spec)
     except Exception as error:
@@ -181,8 +188,13 @@ def _die_with_parent() -> None:
 
 def _serve(make_cache: MakeCache, clock: RunClock, log: Path, line: socket.socket) -> None:
     _die_with_parent()
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the harness's business; it closes the line
     _redirect_output(log)
+    _forget_test_runner()
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, _MOST_BYTES)
+    faulthandler.enable(file=sys.stderr, all_threads=True)
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
     virtualtime.install(clock)
     chance.install()
@@ -198,6 +210,29 @@ def _serve(make_cache: MakeCache, clock: RunClock, log: Path, line: socket.socke
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        _end_orphans(set())
+
+
+def _limit(what: int, most: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _end_orphans(children: set[int]) -> None:
+    """End what clients that are gone have left behind: as their subreaper, we have become its parent."""
+    while orphans := _own_children() - children:
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _own_children() -> set[int]:
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children") as file:
+            return {int(pid) for pid in file.read().split()}
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return set()
 
 
 def _remember_versions() -> None:
@@ -206,6 +241,13 @@ def _remember_versions() -> None:
     Reading it from disk each time is a third of what connecting costs a client.
     """
     importlib.metadata.version = functools.cache(importlib.metadata.version)
+
+
+def _forget_test_runner() -> None:
+    """What pytest does about objects that are dropped while still open keeps them, and so their connections."""
+    warnings.simplefilter("ignore", ResourceWarning)
+    sys.unraisablehook = sys.__unraisablehook__
+    threading.excepthook = threading.__excepthook__
 
 
 def _redirect_output(log: Path) -> None:
@@ -217,8 +259,13 @@ def _redirect_output(log: Path) -> None:
     os.close(file)
     os.close(null)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = _unbuffered(1), _unbuffered(2)
+
+
+def _unbuffered(fd: int) -> io.TextIOWrapper:
+    """What a client prints has to be there when it is killed, lines without an end included."""
+    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115 - for the life of the process
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def _obey(make_cache: MakeCache, line: socket.socket, children: set[int]) -> bool:
@@ -227,9 +274,10 @@ def _obey(make_cache: MakeCache, line: socket.socket, children: set[int]) -> boo
         return False
     order = json.loads(packet)
     if order["do"] == "reap":
-        os.waitpid(order["pid"], 0)
+        _, status = os.waitpid(order["pid"], 0)
         children.discard(order["pid"])
-        line.send(json.dumps({"reaped": order["pid"]}).encode())
+        _end_orphans(children)
+        line.send(json.dumps({"reaped": os.waitstatus_to_exitcode(status)}).encode())
         return True
     pid = os.fork()
     if pid == 0:

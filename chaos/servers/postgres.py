@@ -52,7 +52,7 @@ _SETTINGS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Cost of a start and of a statement.
-    "max_connections": "60",
+    "max_connections": "200",  # a cache that leaks them is told so, with words, far below
     "shared_buffers": "16MB",
     "huge_pages": "off",
     "dynamic_shared_memory_type": "mmap",  # files in the data folder, which go with it

@@ -367,7 +367,6 @@ def _stream_id_at(args: tuple[bytes, ...]) -> int:
     return at
 
 
-def given_stream_id(command: Command) -> bytes | None:
-    """The id that XADD itself gives its entry ("*" if it leaves that to the server); None if malformed."""
-    args = command.args
-    return next(iter(args[_stream_id_at(args) :]), None)
+def given_stream_id(command: Command) -> bytes:
+    """The id that XADD itself gives its entry: "5-1", "5-*", "*"; empty if the command is malformed."""
+    return next(iter(command.args[_stream_id_at(command.args) :]), b"")

@@ -77,7 +77,8 @@ class Answer:
 class Link(ABC):
     """One connection from a client to one server, through the wire.
 
-    `sent` and `received` count bytes on the client's side.  `closing` is True once the server has said its
+    `connected` is True while the client holds its end.  `sent` and `received` count bytes on the client's
+    side.  `closing` is True once the server has said its
     last word, or would close the connection now.  `listening` is True while the server may say something
     unasked.
     """
@@ -88,6 +89,7 @@ class Link(ABC):
         self.process = process
         self.number = number
         self.keys = keys
+        self.connected = True
         self.sent = 0
         self.received = 0
         self.closing = False
@@ -99,11 +101,6 @@ class Link(ABC):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 10, 0))
         self.peer: tuple[str, int] = client.getpeername()
         self.here: tuple[str, int] = client.getsockname()
-
-    @property
-    def connected(self) -> bool:
-        """True while the client holds its end."""
-        return self._client is not None
 
     def fileno(self) -> int:
         return -1 if self._client is None else self._client.fileno()
@@ -164,6 +161,7 @@ class Link(ABC):
             self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._client.close()
         self._client = None
+        self.connected = False
 
     # -- what a protocol brings --------------------------------------------------------------------------
 

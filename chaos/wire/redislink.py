@@ -29,6 +29,7 @@ from cacheproof.chaos.wire.resp import (
     Command,
     CommandParser,
     Reply,
+    ReplyParser,
     encode_bulk,
     encode_error,
     encode_simple,
@@ -266,8 +267,9 @@ class RedisLink(Link):
             if command is None:
                 self._raw.append(reply.raw)
             else:
-                self._got.append(reply)
-                self._raw.append(self._observe(command, reply))
+                said = self._observe(command, reply)
+                self._got.append(reply if said is reply.raw else ReplyParser().feed(said)[0])
+                self._raw.append(said)
         return replies is not None
 
     def _answered_by(self, reply: Reply) -> Command | None:

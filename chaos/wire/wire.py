@@ -193,13 +193,13 @@ class Wire:
 
     def pending(self, process: int) -> list[Pending]:
         """The exchanges of a client that a decision can release, in canonical order."""
-        heads = [link.head for link in self.links(process)]
-        return sorted((head for head in heads if head and not head.delivered), key=lambda head: head.order)
+        heads = [head for link in self._links.get(process, ()) if (head := link.head) and not head.delivered]
+        return sorted(heads, key=lambda head: head.order) if len(heads) > 1 else heads
 
     def waiting(self) -> list[Pending]:
         """The exchanges that the servers have and have not answered, in order of client."""
-        heads = [link.head for link in self.all_links()]
-        return [head for head in heads if head and head.delivered]
+        links = self.all_links()
+        return [head for link in links if link.queue and (head := link.head) and head.delivered]
 
     def reset(self, link: Link) -> None:
         """Break a link: the client sees a reset, the server an end of the connection."""
@@ -220,9 +220,13 @@ class Wire:
         elif not link.connected and not link.queue:
             self._release(link)
 
+    def listening(self) -> list[Link]:
+        """The links on which a server may say something unasked, in order of client."""
+        return [link for link in self.all_links() if link.listening]
+
     def overhear(self) -> bool:
         """Pass on what servers pushed without being asked; True if there was anything."""
-        listening = [link for link in self.all_links() if link.listening]
+        listening = self.listening()
         if any(link.server is ServerName.CACHE and link.upstream for link in listening):
             self._cache.time.catch_up()
         heard = False

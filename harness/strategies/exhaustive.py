@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from cacheproof.harness.execution import Execution
 from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, take
 from cacheproof.models.contract import Condition
+from cacheproof.models.errors import CacheError
 
-__all__ = ["SCOPES", "Explorer", "Program", "SmallScope", "scopes_for"]
+__all__ = ["SCOPES", "Explorer", "Program", "SmallScope", "scopes_for", "steer"]
 
 Program = tuple[tuple[str, ...], ...]
 """What each client does, in order: (("read",), ("write",)) is one reader and one writer."""
@@ -62,6 +63,7 @@ class Explorer:
     """The choices of the current path, and how to get to the next one."""
 
     def __init__(self) -> None:
+        self.unsteady = False
         self._path: list[tuple[int, int]] = []
         self._at = 0
 
@@ -70,10 +72,19 @@ class Explorer:
         self._at = 0
 
     def choose(self, options: Sequence[Move]) -> Move:
-        """The option of the current path at this point; the first one where the path has ended."""
+        """The option of the current path at this point; the first one where the path has ended.
+
+        Raises CacheError, and is unsteady from then on, if there are not as many as when it was taken before.
+        """
         if self._at == len(self._path):
             self._path.append((0, len(options)))
-        index, _ = self._path[self._at]
+        index, count = self._path[self._at]
+        if count != len(options):
+            self.unsteady = True
+            raise CacheError(
+                f"after the same {self._at} choices there were {count} possibilities, and then {len(options)}; the "
+                "cache uses chance or time that the run does not control, or keeps something outside its instance"
+            )
         self._at += 1
         return options[index]
 

@@ -21,7 +21,7 @@ from cacheproof.harness.execution import Execution
 from cacheproof.harness.runner import Run, Runner
 from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, take
 from cacheproof.models.contract import Condition
-from cacheproof.models.errors import CacheError
+from cacheproof.models.errors import CacheError, EnvironmentFault
 from cacheproof.models.schedule import Scenario
 
 __all__ = ["MOST_MOVES", "make_machine", "possible_moves", "search"]
@@ -57,17 +57,29 @@ def make_machine(
     condition: Condition,
     scenarios: Sequence[Scenario],
     judge: Callable[[Run], None],
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+    faults_of_machine: list[EnvironmentFault] | None = None,
 ) -> type[RuleBasedStateMachine]:
-    """The class of a machine that makes one run an example and gives it to `judge`."""
+    """The class of a machine that makes one run an example and gives it to `judge`.
+
+    Once `give_up` says so, examples do nothing.  A server or port that fails ends an example; with a list to
+    keep the EnvironmentFault in, it is not raised, and the examples that follow do nothing either.
+    """
 
     class ScheduleMachine(RuleBasedStateMachine):
         execution: Execution | None = None
         problem: str | None = None
 
+        scenario: Scenario | None = None
+
         @initialize(scenario=st.sampled_from(list(scenarios)))
         def start(self, scenario: Scenario) -> None:
+            if give_up() or faults_of_machine:
+                return
             runner.runs += 1
             self.spent = 0
+            self.scenario = scenario
             self.guarded(lambda: self.begin(scenario))
 
         def begin(self, scenario: Scenario) -> None:
@@ -96,18 +108,26 @@ def make_machine(
                 act()
             except CacheError as error:
                 self.problem = str(error)
+            except (ConnectionError, EnvironmentFault) as error:
+                self.abandon()
+                fault = runner.world.fault_of(error)
+                if faults_of_machine is None:
+                    raise fault from error
+                faults_of_machine.append(fault)
+            except BaseException:
+                self.abandon()
+                raise
+
+        def abandon(self) -> None:
+            runner.abandon(self.execution)
+            self.execution = self.scenario = None
 
         def teardown(self) -> None:
             execution = self.execution
-            if execution is None:
-                return
-            try:
-                if self.problem is None:
-                    self.guarded(lambda: conclude(execution))
-            finally:
-                execution.end()
-            output = runner.world.take_output()
-            judge(Run(execution.schedule(), execution.recorder.history(), self.problem, output))
+            if execution is not None and self.problem is None:
+                self.guarded(lambda: conclude(execution))
+            if self.scenario is not None:
+                judge(runner.end(self.scenario, self.execution, self.problem))
 
     return ScheduleMachine
 
@@ -120,9 +140,16 @@ def search(
     *,
     examples: int,
     number: int,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run `examples` schedules that Hypothesis chooses from the seed `number`; `judge` sees every run."""
-    machine = make_machine(runner, condition, scenarios, judge)
+    """Run `examples` schedules that Hypothesis chooses from the seed `number`; `judge` sees every run.
+
+    Ends early when `give_up` says so.  Raises EnvironmentFault if a server or a port failed meanwhile.
+    """
+    failed: list[EnvironmentFault] = []
+    machine = make_machine(
+        runner, condition, scenarios, judge, give_up=give_up, faults_of_machine=failed
+    )
     chosen: Any = seed(number)(machine)
     run_state_machine_as_test(
         chosen,
@@ -138,3 +165,5 @@ def search(
             suppress_health_check=list(HealthCheck),
         ),
     )
+    if failed:
+        raise failed[0]

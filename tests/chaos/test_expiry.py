@@ -231,6 +231,20 @@ def test_keys_are_due_by_deadline_then_key() -> None:
     assert (mirror.next_deadline_ms(), mirror.deadline_ms(b"d"), mirror.keys) == (None, None, ())
 
 
+def test_a_deadline_in_the_past_is_told_until_somebody_asks() -> None:
+    """So that whoever follows each exchange need not look through all keys every time."""
+    mirror = mirror_of(k=1000)
+    assert not mirror.overdue
+    observe(mirror, "EXPIRE k 5 -> :1", 100)
+    assert not mirror.overdue
+    observe(mirror, "EXPIRE k -5 -> :1", 100)
+    assert mirror.overdue
+    assert mirror.due(100) == (b"k",)
+    assert not mirror.overdue
+    mirror.resync(b"j", 0, 100)
+    assert mirror.overdue
+
+
 def test_realign_says_what_the_server_should_be_told_once() -> None:
     """After time has moved, each key's remaining ms, in order; due keys are left out; told once is enough."""
     mirror = mirror_of(m=5000, k=9000, d=1000)

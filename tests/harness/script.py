@@ -115,7 +115,12 @@ def _line(event: Event, history: History) -> str:
         case Committed():
             words = [who, "commits", event.value, _at(event.key)]
         case Faulted():
-            words = [who if event.process is not None else "", event.fault, event.server, _short(event.detail)]
+            words = [
+                who if event.process is not None else "",
+                event.fault,
+                event.server,
+                _short(event.detail),
+            ]
         case Entered():
             words = [f"-- {event.phase.value} --"]
     return " ".join(str(word) for word in words if word not in (None, ""))

@@ -79,7 +79,11 @@ def test_a_lost_reply_leaves_the_client_in_doubt(stage_for: StageFor) -> None:
     """The server executed it, the client sees a reset: the write may have happened, and it has."""
     stage = stage_for(CacheAside)
     run = stage.play("B write, B reply-lost, A read, A ...")
-    assert stage.dialogue(run.history)[:3] == ["B write v2", "B UPDATE -> UPDATE 1 reply-lost", "B commits v2"]
+    assert stage.dialogue(run.history)[:3] == [
+        "B write v2",
+        "B UPDATE -> UPDATE 1 reply-lost",
+        "B commits v2",
+    ]
     assert run.history.operations[0].outcome.value == "info"
     assert run.history.operations[1].value == "v2"
 
@@ -116,7 +120,12 @@ def test_two_threads_of_one_operation(stage_for: StageFor, caches: ModuleType) -
     stage = stage_for(caches.Threaded)
     with stage.open("A read") as execution:
         assert [item.verb for item in execution.pending(0)] == ["GET", "SELECT"]
-    assert stage.lines("A read, A .1, A .") == ["A read", "A SELECT -> v1", "A GET -> nil", "A ok None ('v1',)"]
+    assert stage.lines("A read, A .1, A .") == [
+        "A read",
+        "A SELECT -> v1",
+        "A GET -> nil",
+        "A ok None ('v1',)",
+    ]
     assert stage.lines("A read, A ..") == ["A read", "A GET -> nil", "A SELECT -> v1", "A ok None ('v1',)"]
 
 
@@ -230,7 +239,9 @@ def test_a_worker_is_restarted_into_its_loop(stage_for: StageFor, caches: Module
 
 def test_while_the_cache_is_down_clients_are_refused(stage_for: StageFor) -> None:
     """Known and new clients alike; nothing of the cache survives, and both connect again afterwards."""
-    lines = stage_for(CacheAside).lines("A read, A ..., kill, A read, B read, start, A read, A ..., B read, B .")
+    lines = stage_for(CacheAside).lines(
+        "A read, A ..., kill, A read, B read, start, A read, A ..., B read, B ."
+    )
     assert lines[5:] == [
         "kill cache",
         "A read",
@@ -302,9 +313,7 @@ def test_subscribers_hear_of_an_expiry(stage_for: StageFor, caches: ModuleType) 
     stage.world.reset(stage.schedule("").scenario)
     stage.world.cache_clock.admin.call("CONFIG", "SET", "notify-keyspace-events", "Ex")
     try:
-        lines = stage.lines(
-            "Q ., A write, A ., expire user:1, Q ., A write, A ., advance 10, Q .", workers=1
-        )
+        lines = stage.lines("Q ., A write, A ., expire user:1, Q ., A write, A ., advance 10, Q .", workers=1)
     finally:
         stage.world.cache_clock.admin.call("CONFIG", "SET", "notify-keyspace-events", "")
     assert lines[2:] == [

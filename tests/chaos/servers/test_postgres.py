@@ -73,7 +73,7 @@ def test_settings(connect: Connect) -> None:
         "full_page_writes": "off",
         "jit": "off",
         "listen_addresses": "",
-        "max_connections": "60",
+        "max_connections": "200",
         "max_parallel_workers_per_gather": "0",
         "server_encoding": "UTF8",
         "lc_collate": "C",

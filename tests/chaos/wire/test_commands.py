@@ -13,6 +13,7 @@ from cacheproof.chaos.wire.commands import (
     blocking_forever,
     blocking_timeout_s,
     changes_connection,
+    given_stream_id,
     is_setup,
     keys_in,
     lifetime,
@@ -325,3 +326,19 @@ def test_stream_ids_grow_with_and_without_the_clock() -> None:
         ids.observe(b"s", seen)
     assert ids.next(b"s", 8) == b"9-4"
     assert typed(to_virtual(command("XADD s * f v"), 11, partial(ids.next, now_ms=11))) == "XADD s 11-0 f v"
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        *(
+            ("XADD s 5-1 f v", b"5-1"),
+            ("xadd s * f v", b"*"),
+            ("XADD s NOMKSTREAM MAXLEN ~ 9 5-* f v", b"5-*"),
+        ),
+        *(("XADD", b""), ("XADD s", b""), ("XADD s MAXLEN 5", b"")),
+    ],
+)
+def test_the_id_that_a_command_gives_is_found_behind_its_options(line: str, given: bytes) -> None:
+    """Whatever it is; empty where there is none."""
+    assert given_stream_id(command(line)) == given

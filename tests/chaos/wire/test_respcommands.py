@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cacheproof.chaos.wire import respcommands
 from cacheproof.chaos.wire.framing import FramingError
 from cacheproof.chaos.wire.respcommands import Command, CommandParser
 from cacheproof.chaos.wire.respencoding import encode_command
@@ -64,6 +65,17 @@ def test_a_command_names_its_verb_in_capitals() -> None:
     assert Command.of("client", "setinfo", "lib-name", "x").name == "CLIENT"
     assert Command.of(b"\xffget").name == "\\xffGET"
     assert Command.of("SET", b"k", 1).args == (b"SET", b"k", b"1")
+
+
+def test_names_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many verbs a client makes up, and however long they are; their names are right all the same."""
+    remembered: dict[bytes, str] = {}
+    monkeypatch.setattr(respcommands, "_NAMES", remembered)
+    for number in range(3000):
+        assert Command.of(f"verb{number}").name == f"VERB{number}"
+        assert Command.of(f"verb{number}").name == f"VERB{number}"
+    assert Command.of("x" * 100_000).name == "X" * 100_000
+    assert len(remembered) == 1024 and max(map(len, remembered)) < 10
 
 
 BAD_REQUESTS = [

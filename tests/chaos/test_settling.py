@@ -1,0 +1,267 @@
+"""Has a client settled?  Real processes that wait, compute, sleep, and leave bytes unread, asked 200 times."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cacheproof.chaos import settling
+from cacheproof.chaos.settling import ProcessWatch, SocketTable, unread
+from cacheproof.models.errors import EnvironmentFault
+
+TIMES = 200
+PATIENCE_S = 10.0
+
+# What every client has: a control line, a TCP connection, and the words "ready" and "done" on the line.
+PROLOGUE = """
+import os, socket, sys, threading, time
+line = socket.socket(fileno=int(sys.argv[1]))
+tcp = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+def tell(word):
+    line.send(word)
+"""
+
+
+class Client:
+    """A process that runs a script; `line` and `tcp` are our ends of what it has."""
+
+    def __init__(self, script: str) -> None:
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            command = [sys.executable, "-I", "-c", PROLOGUE + script, str(theirs.fileno())]
+            self.process = subprocess.Popen(
+                [*command, str(listener.getsockname()[1])], pass_fds=[theirs.fileno()]
+            )
+            theirs.close()
+            self.tcp = listener.accept()[0]
+        self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.line.settimeout(PATIENCE_S)
+        self.watch = ProcessWatch(self.process.pid)
+        self.sent = self.received = 0
+
+    def hears(self, word: bytes) -> None:
+        """The next word of the client is this one."""
+        assert self.line.recv(100) == word
+
+    def send(self, data: bytes) -> None:
+        self.tcp.sendall(data)
+        self.sent += len(data)
+
+    def quiet(self, table: SocketTable) -> bool:
+        return table.quiet(
+            self.tcp.getpeername(), self.tcp.getsockname(), sent=self.sent, received=self.received
+        )
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.watch.close()
+        self.line.close()
+        self.tcp.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], Client]]:
+    """Starts clients, and ends them with the test."""
+    clients: list[Client] = []
+
+    def begin(script: str) -> Client:
+        clients.append(Client(script))
+        return clients[-1]
+
+    yield begin
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def table() -> Iterator[SocketTable]:
+    """The kernel's table of sockets."""
+    found = SocketTable()
+    yield found
+    found.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, "it never happened"
+        os.sched_yield()
+
+
+WAITING = {
+    "reading a socket": "tell(b'ready'); tcp.recv(1)",
+    "reading its line": "tell(b'ready'); line.recv(1)",
+    "sleeping": "tell(b'ready'); time.sleep(1000)",
+    "waiting for a lock": "lock = threading.Lock(); lock.acquire(); tell(b'ready'); lock.acquire()",
+    "three threads that wait": """
+for _ in range(2):
+    threading.Thread(target=tcp.recv, args=(1,), daemon=True).start()
+tell(b'ready'); time.sleep(1000)
+""",
+}
+
+
+@pytest.mark.parametrize("script", WAITING.values(), ids=WAITING)
+def test_a_client_that_waits_is_blocked_and_stays_so(script: str, start: Callable[[str], Client]) -> None:
+    """Whatever it waits for; once it is, no answer says otherwise."""
+    client = start(script)
+    client.hears(b"ready")
+    until(client.watch.blocked)
+    until(lambda: [client.watch.blocked() for _ in range(20)] == [True] * 20)
+    assert [client.watch.blocked() for _ in range(TIMES)] == [True] * TIMES
+
+
+COMPUTING = {
+    "one thread": "tell(b'ready')\nwhile True: pass",
+    "one of three threads": """
+for _ in range(2):
+    threading.Thread(target=tcp.recv, args=(1,), daemon=True).start()
+tell(b'ready')
+while True: pass
+""",
+    "two threads that take turns": """
+def compute():
+    while True: pass
+threading.Thread(target=compute, daemon=True).start()
+tell(b'ready')
+compute()
+""",
+    "a thread behind one that waits": """
+def compute():
+    tell(b'ready')
+    while True: pass
+threading.Thread(target=compute, daemon=True).start()
+tcp.recv(1)
+""",
+}
+
+
+@pytest.mark.parametrize("script", COMPUTING.values(), ids=COMPUTING)
+def test_a_client_that_computes_is_not_blocked(script: str, start: Callable[[str], Client]) -> None:
+    """Not once, whichever of its threads it is."""
+    client = start(script)
+    client.hears(b"ready")
+    assert not any(client.watch.blocked() for _ in range(TIMES))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_client_that_was_told_something_has_not_settled_until_it_is_done(
+    threads: int, start: Callable[[str], Client], table: SocketTable
+) -> None:
+    """It reads a number, computes for a moment, and only then says that it is done: 200 times, no false answer."""
+    client = start(f"""
+for _ in range({threads}):
+    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+tell(b'ready')
+while True:
+    size = int.from_bytes(tcp.recv(4), 'big')
+    sum(range(size))
+    tcp.sendall(b'done')
+""")
+    client.hears(b"ready")
+    client.tcp.setblocking(False)
+    for number in range(TIMES):
+        client.send((number * 97 % 20_000).to_bytes(4, "big"))
+        while not (client.quiet(table) and client.watch.blocked() and client.quiet(table)):
+            os.sched_yield()
+            read_all(client)
+        assert client.received == 4 * (number + 1)
+
+
+def read_all(client: Client) -> None:
+    """Read what has come, as the director does before it asks again."""
+    try:
+        client.received += len(client.tcp.recv(1000))
+    except BlockingIOError:
+        return
+
+
+def test_bytes_that_a_client_has_not_read_make_it_unquiet(
+    start: Callable[[str], Client], table: SocketTable
+) -> None:
+    """It sleeps, and yet it has not settled: 200 times; when it has read them it has."""
+    client = start("tell(b'ready'); line.recv(1); tcp.recv(1000); tell(b'read'); line.recv(1)")
+    client.hears(b"ready")
+    until(client.watch.blocked)
+    assert client.quiet(table)
+    client.send(b"unread")
+    assert not any(client.quiet(table) for _ in range(TIMES))
+    assert client.watch.blocked()
+    client.line.send(b"x")
+    client.hears(b"read")
+    until(client.watch.blocked)
+    assert [client.quiet(table) for _ in range(TIMES)] == [True] * TIMES
+
+
+def test_bytes_that_have_not_been_read_here_make_a_client_unquiet(
+    start: Callable[[str], Client], table: SocketTable
+) -> None:
+    """What it sent, and what its full buffers still hold, has to arrive first."""
+    client = start("tell(b'ready'); tcp.sendall(b'x' * 20_000_000); tell(b'sent'); line.recv(1)")
+    client.hears(b"ready")
+    until(client.watch.blocked)
+    assert not any(client.quiet(table) for _ in range(TIMES))
+    while client.received < 20_000_000:
+        client.received += len(client.tcp.recv(1 << 20))
+    client.hears(b"sent")
+    assert [client.quiet(table) for _ in range(TIMES)] == [True] * TIMES
+
+
+def test_a_connection_that_is_closed_is_quiet(start: Callable[[str], Client], table: SocketTable) -> None:
+    """Its end is an event of its own; so is that of a connection which never was."""
+    client = start("tcp.close(); tell(b'closed'); line.recv(1)")
+    client.hears(b"closed")
+    assert client.tcp.recv(1) == b""
+    until(lambda: client.quiet(table))
+    assert table.quiet(("127.0.0.1", 1), ("127.0.0.1", 2), sent=5, received=0)
+
+
+def test_a_process_that_is_gone_is_blocked(start: Callable[[str], Client]) -> None:
+    """As a zombie, and when nobody remembers it; with one thread and with several."""
+    for script in (
+        "tell(b'ready')",
+        "threading.Thread(target=line.recv, args=(1,)).start(); tell(b'ready'); os._exit(0)",
+    ):
+        client = start(script)
+        client.hears(b"ready")
+        until(client.watch.blocked)
+        client.process.wait()
+        assert client.watch.blocked()
+
+
+def test_a_stopped_process_is_not_blocked(start: Callable[[str], Client]) -> None:
+    """Somebody stopped it, and it would go on: that is no settling."""
+    client = start("tell(b'ready'); line.recv(1)")
+    client.hears(b"ready")
+    until(client.watch.blocked)
+    client.process.send_signal(signal.SIGSTOP)
+    until(lambda: not client.watch.blocked())
+    client.process.send_signal(signal.SIGCONT)
+    until(client.watch.blocked)
+
+
+def test_packets_on_a_line_are_unread_until_they_are_read() -> None:
+    """As the kernel counts them, at the end that wrote."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        assert unread(ours.fileno()) == 0
+        ours.send(b"one")
+        ours.send(b"two")
+        assert unread(ours.fileno()) > 0
+        theirs.recv(10)
+        assert unread(ours.fileno()) > 0
+        theirs.recv(10)
+        assert unread(ours.fileno()) == 0
+
+
+def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no such table elsewhere, and guessing would give false verdicts."""
+    monkeypatch.setattr(settling.sys, "platform", "darwin")
+    with pytest.raises(EnvironmentFault, match="Linux kernel's tables, and this is 'darwin'"):
+        SocketTable()
