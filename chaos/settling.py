@@ -12,7 +12,6 @@ unix sockets says the same by SIOCOUTQ.  Whoever asks has drained its own socket
 anything came in meanwhile.
 """
 
-import array
 import contextlib
 import fcntl
 import os
@@ -20,6 +19,7 @@ import socket
 import struct
 import sys
 import termios
+from functools import lru_cache
 
 from cacheproof.models.errors import EnvironmentFault
 
@@ -34,10 +34,10 @@ _REQUEST = struct.Struct("=BBBBI")
 _SOCKET_ID = struct.Struct("!HH16s16sI")
 _RQUEUE = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
-_BYTES_RECEIVED = 128  # offsets in struct tcp_info
-_NOTSENT_BYTES = 144
-_BYTES_SENT = 200  # retransmissions included, and on a loaded machine the loopback has some
-_BYTES_RETRANSMITTED = 208
+# Of struct tcp_info: bytes_received at 128, notsent_bytes at 144, bytes_sent at 200 and bytes_retrans at 208.
+# What was sent includes retransmissions, and on a loaded machine the loopback has some.
+_COUNTS = struct.Struct("=128xQ8xI52xQQ")
+_NO_SIZE = bytes(4)
 _LOOPBACK = socket.inet_aton("127.0.0.1") + b"\0" * 12
 
 
@@ -62,17 +62,11 @@ class SocketTable:
         if answer is None:
             return True
         unread_bytes, info = answer
-        got = int.from_bytes(info[_BYTES_RECEIVED : _BYTES_RECEIVED + 8], "little")
-        gone = int.from_bytes(info[_BYTES_SENT : _BYTES_SENT + 8], "little")
-        gone -= int.from_bytes(info[_BYTES_RETRANSMITTED : _BYTES_RETRANSMITTED + 8], "little")
-        waiting = int.from_bytes(info[_NOTSENT_BYTES : _NOTSENT_BYTES + 4], "little")
-        return got - unread_bytes >= sent and gone + waiting <= received
+        got, waiting, gone, again = _COUNTS.unpack_from(info)
+        return bool(got - unread_bytes >= sent and gone - again + waiting <= received)
 
     def _ask(self, port: int, peer_port: int) -> tuple[int, bytes] | None:
-        identity = _SOCKET_ID.pack(port, peer_port, _LOOPBACK, _LOOPBACK, 0) + b"\xff" * 8
-        body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0, 0xFFFFFFFF)
-        size = _HEADER.size + len(body) + len(identity)
-        self._line.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body + identity)
+        self._line.send(_question(port, peer_port))
         answer = self._line.recv(8192)
         if _HEADER.unpack_from(answer)[1] != _SOCK_DIAG_BY_FAMILY:
             return None
@@ -89,11 +83,18 @@ class SocketTable:
         self._line.close()
 
 
+@lru_cache(maxsize=64)
+def _question(port: int, peer_port: int) -> bytes:
+    """The netlink message that asks for one socket; asked again each time its client may have settled."""
+    identity = _SOCKET_ID.pack(port, peer_port, _LOOPBACK, _LOOPBACK, 0) + b"\xff" * 8
+    body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0, 0xFFFFFFFF)
+    size = _HEADER.size + len(body) + len(identity)
+    return _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body + identity
+
+
 def unread(fd: int) -> int:
     """How many bytes written to a unix socket its other end has not read yet (0: none)."""
-    size = array.array("i", [0])
-    fcntl.ioctl(fd, termios.TIOCOUTQ, size)
-    return size[0]
+    return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, _NO_SIZE), sys.byteorder)
 
 
 class ProcessWatch:
@@ -118,7 +119,7 @@ class ProcessWatch:
             text = os.pread(self._stat, 1024, 0)
         except ProcessLookupError:
             return "X", 0
-        fields = text[text.rindex(b")") + 2 :].split()
+        fields = text[text.rindex(b")") + 2 :].split(None, 18)
         return chr(fields[0][0]), int(fields[17])
 
     def _threads(self) -> list[tuple[str, str, bytes]]:

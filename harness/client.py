@@ -170,7 +170,7 @@ def _told(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception as second:
         text = f"(its text cannot be had: {type(second).__name__})"
-    return f"{type(error).__name__}: {text}"[:2000]
+    return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
 
 
 def _where(error: BaseException) -> str:

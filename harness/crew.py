@@ -5,6 +5,7 @@ import time
 from urllib.parse import urlsplit
 
 from cacheproof.chaos.bypass import connections_around
+from cacheproof.harness.client import client_main
 from cacheproof.harness.environment import client_name
 from cacheproof.harness.process import ClientProcess
 from cacheproof.harness.world import World
@@ -13,6 +14,7 @@ from cacheproof.models.schedule import Scenario
 
 __all__ = ["Crew"]
 
+_CLIENT = client_main.__code__.co_filename
 _STACKS_S = 1.0
 _STACKS_PAUSE_S = 0.02
 
@@ -148,7 +150,7 @@ class Crew:
         )
 
     def stacks(self, process: ClientProcess) -> str:
-        """The stacks of all threads of a client, as faulthandler writes them."""
+        """The stacks of all threads of a client, as faulthandler writes them, without what is ours below them."""
         self._world.take_output()
         process.dump_stacks()
         text = ""
@@ -159,7 +161,7 @@ class Crew:
             text += more
             if "most recent call first" in text and not more:
                 break
-        return text.strip() or "(it did not answer with its stacks)"
+        return _theirs(text) or "(it did not answer with its stacks)"
 
     # -- its connections -----------------------------------------------------------------------------------
 
@@ -176,3 +178,14 @@ class Crew:
         urls = self._world.wire.addresses(process.number)
         ports = [port for url in urls if (port := urlsplit(url).port)]
         return connections_around(process.pid, ports) if process.pid else []
+
+
+def _theirs(stacks: str) -> str:
+    """The stacks down to where our own code called the cache's."""
+    kept: list[str] = []
+    ours = False
+    for line in stacks.strip().splitlines():
+        ours = f'"{_CLIENT}"' in line or (ours and line.startswith("  "))
+        if not ours:
+            kept.append(line)
+    return "\n".join(kept)

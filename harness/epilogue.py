@@ -37,7 +37,10 @@ _READ_ONLY = {
 
 
 def conclude(execution: Execution) -> None:
-    """Run the epilogue.  Raises CacheError if an operation cannot be brought to an end, or as `check` does."""
+    """Run the epilogue.
+
+    Raises CacheError if an operation cannot be brought to an end, and EnvironmentFault if a server has died.
+    """
     _heal(execution)
     execution.recorder(Entered, phase=Phase.DRAIN)
     _drain(execution)

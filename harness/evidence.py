@@ -54,6 +54,10 @@ class Evidence:
     faulted: int = 0
     unsteady: bool = False
     """Whether the same choices have led to different places."""
+    doubt: str | None = None
+    """Why nothing can be said, whatever the runs showed: they cannot be repeated, or are not seen whole."""
+    bypassed: bool = False
+    """Whether a client has connected to somebody around the wire."""
     calm: dict[str, int] = field(default_factory=dict)
     """Errors of operations in runs in which nothing was broken."""
 
@@ -148,6 +152,8 @@ def _touched(event: Faulted, condition: Condition, used: bool) -> bool:
 
 def verdict_of(tally: Tally, evidence: Evidence) -> tuple[Verdict, str | None]:
     """(verdict, reason) of a guarantee that no confirmed counterexample refutes."""
+    if evidence.doubt is not None:
+        return Verdict.UNKNOWN, evidence.doubt
     if evidence.problems:
         count = len(evidence.problems)
         return Verdict.UNKNOWN, f"in {count} of {evidence.runs} schedules: {evidence.problems[0]}"

@@ -152,8 +152,8 @@ class Execution:
             case Start():
                 self._start_cache()
             case Expire(key):
-                self._fault("expire", detail=key)
                 self.world.cache_clock.expire(key.encode())
+                self._fault("expire", detail=key)
                 self._overhear()
             case Advance(seconds):
                 self._advance(self.now_ns + round(seconds * 1e9), seconds)
@@ -205,7 +205,7 @@ class Execution:
         """Record what the client has said: that it is ready, or how its operation ended."""
         while packet := process.take_packet():
             if "around" in packet:
-                raise CacheError(self._around(process, packet["around"]))
+                raise CacheError(self._note_bypass(process, packet["around"]))
             if "ready" in packet:
                 process.ready = True
             elif "unusable" in packet:
@@ -231,12 +231,13 @@ class Execution:
             )
         self._lost(process, canonical(why))
 
-    def _around(self, process: ClientProcess, addresses: list[str]) -> str:
-        return (
+    def _note_bypass(self, process: ClientProcess, addresses: list[str]) -> str:
+        self.world.bypassed = (
             f"{self.crew.name(process.number)} connects to {', '.join(addresses)}, around the wire: what is said "
             "there is neither controlled nor seen; connect to env.redis_url and env.database_url alone, and put "
             "something inside the process in the place of any other service"
         )
+        return self.world.bypassed
 
     def _return(self, process: ClientProcess, outcome: Outcome, value: Value, error: str | None) -> None:
         self.recorder(Returned, process=process.number, outcome=outcome, value=value, error=error)
@@ -488,8 +489,8 @@ class Execution:
             self._invoke(Invoke(client, "work"))
 
     def _kill_cache(self) -> None:
-        self._fault("kill", server=ServerName.CACHE)
         self.world.kill_cache()
+        self._fault("kill", server=ServerName.CACHE)
         self._fates = {name: fate for name, fate in self._fates.items() if name not in self._due_ns}
         self._due_ns.clear()
         for process in self.crew.alive():
@@ -502,8 +503,8 @@ class Execution:
                 self._settle(process)
 
     def _start_cache(self) -> None:
-        self._fault("start", server=ServerName.CACHE)
         self.world.start_cache()
+        self._fault("start", server=ServerName.CACHE)
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -610,15 +611,16 @@ class Execution:
             )
 
     def check(self) -> None:
-        """What is looked at when a run is over, and its clients still live.
-
-        Raises CacheError if one is connected around the wire, EnvironmentFault if a server has died.
-        """
+        """Raises EnvironmentFault if a server has died in the course of the run."""
         if self._doubtful:
             self.world.expect_servers()
-        for process in self.crew.alive() if self.world.looks_closely else ():
+
+    def find_bypass(self) -> str | None:
+        """That a client is connected to somebody around the wire, in words; None if none is now."""
+        for process in self.crew.alive():
             if addresses := self.crew.connected_around(process):
-                raise CacheError(self._around(process, addresses))
+                return self._note_bypass(process, addresses)
+        return None
 
     def end(self) -> None:
         """End the run: nothing is recorded any more, and clients go, or wait for the next one."""

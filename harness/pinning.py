@@ -13,14 +13,20 @@ __all__ = ["one_core", "stay_on_this_core"]
 
 
 @contextmanager
-def one_core(servers: EmbeddedServers) -> Iterator[None]:
-    """Keep the harness, its clients and both servers on one core; parallel test workers get one each."""
+def one_core(servers: EmbeddedServers, turn: int | None = None) -> Iterator[None]:
+    """Keep the harness, its clients and both servers on one core: the one whose turn it is.
+
+    Parallel test workers get a core each.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     allowed = os.sched_getaffinity(0)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-    turn = int(worker) if worker.isdigit() else os.getpid()  # two harnesses at a time rarely meet on one core
+    if worker.isdigit():
+        turn = int(worker)
+    elif turn is None:
+        turn = os.getpid()  # two harnesses at a time rarely meet on one core
     core = sorted(allowed)[turn % len(allowed)]
     pids = [pid for pid in (0, servers.cache.pid, servers.database.pid) if pid is not None]
     try:

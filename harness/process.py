@@ -147,10 +147,9 @@ class ClientProcess:
 
     def blocked(self) -> bool:
         """Every thread sleeps in the kernel, and everything said to it on its own lines has been read."""
-        if not self._watch.blocked():
+        if not self._watch.blocked() or unread(self._control.fileno()):
             return False
-        lines = [self._control.fileno(), *(sleeper.fileno() for sleeper in self.sleepers)]
-        return not any(unread(line) for line in lines)
+        return not any(unread(sleeper.fileno()) for sleeper in self.sleepers)
 
     def dump_stacks(self) -> None:
         """Have it write the stacks of its threads to the log."""

@@ -68,6 +68,8 @@ class Runner:
         if execution is None:
             nothing = Recorder(scenario, self.world.clock).history()
             return Run(Schedule(scenario, ()), nothing, problem, self.world.take_output())
+        if problem is not None or self.world.looks_closely:
+            problem = execution.find_bypass() or problem
         held = max(execution.crew.connections().values(), default=0)
         execution.end()
         output = self.world.take_output()

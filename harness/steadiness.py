@@ -35,12 +35,14 @@ def first_doubt(runner: Runner, sample: Sequence[Run]) -> Doubt | None:
 
     The first run of the sample has to be one in new processes.
     """
+    runner.world.suspicious = True  # who goes around the wire is seldom steady
     for position, run in enumerate(sample):
         if run.problem is None:
             again = runner.replay(run.schedule)
             if _outcome(again) != _outcome(run):
                 served = position > 0 and runner.world.reuse_processes
                 return _cause(runner, run, again, served=served)
+    runner.world.suspicious = False
     return None
 
 
@@ -50,8 +52,8 @@ def _cause(runner: Runner, run: Run, again: Run, *, served: bool) -> Doubt:
     told = f"a schedule gave two histories: {what}"
     if any(_outcome(item) != _outcome(again) for item in more):
         return Doubt(
-            f"{told}; the cache uses chance or time that the run does not control: take it from Python's random, "
-            "uuid, secrets and time, or from env.clock"
+            f"{told}; the cache uses chance or time that the run does not control: take them from Python's random, "
+            "uuid, secrets and time, not from the system or a server"
         )
     if served:
         return Doubt(f"{told}; the cache keeps something outside its instance", mendable=True)

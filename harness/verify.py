@@ -18,6 +18,7 @@ from hypothesis.errors import Flaky
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.evidence import Candidate, Evidence, Tally, verdict_of
 from cacheproof.harness.naming import name_cache, short_name
+from cacheproof.harness.parallel import can_halve, halves, side_by_side
 from cacheproof.harness.pinning import one_core
 from cacheproof.harness.profiles import Profile, profile_named
 from cacheproof.harness.proof import Unproven, prove
@@ -55,6 +56,9 @@ _KEEPS_STATE = (
 
 _MINIMISE_BUDGET = 300
 
+_ENOUGH_TO_HALVE = 3
+"""Conditions from which on it pays to start a second pair of servers."""
+
 _MOST_ANOMALIES = 3
 """Counterexamples for each guarantee and condition."""
 
@@ -73,6 +77,7 @@ def verify(
     servers: EmbeddedServers | None = None,
     progress: Progress | None = None,
     patience_s: float = PATIENCE_S,
+    jobs: int | None = None,
 ) -> Report:
     """Judge `cache` against every guarantee of `contract`, under each of its conditions.
 
@@ -82,7 +87,8 @@ def verify(
     overrides the number of random schedules for each condition.  `seed` fixes the search.  Failures are kept
     in `store` and tried first next time; without one, nothing is kept.  `servers` are used if given, else
     started for this call.  A client that computes for `patience_s` real seconds between two exchanges counts as
-    hanging.
+    hanging.  With `jobs=2` half of the conditions are searched on a second core, with servers of their own;
+    None does so where that is possible and pays.
 
     Returns a report; a broken promise is never an exception.  Raises UsageError for arguments that make no
     sense and EnvironmentFault if a server cannot be had; one that fails later makes verdicts unknown.
@@ -99,8 +105,15 @@ def verify(
         search_ = _Verification(
             cache, contract, conditions, clients, keys, chosen, seed, store, progress, patience_s
         )
-        report = search_.run(running)
+        report = search_.run_halves(running) if _halves(jobs, conditions) else search_.run(running)
     return replace(report, seconds=round(time.monotonic() - began, 3))
+
+
+def _halves(jobs: int | None, conditions: Sequence[Condition]) -> bool:
+    """Whether to search two halves of the conditions side by side."""
+    if jobs is not None and jobs not in (1, 2):
+        raise UsageError(f"jobs={jobs!r}; write 1 or 2, or None")
+    return jobs != 1 and len(conditions) >= _ENOUGH_TO_HALVE and can_halve()
 
 
 def _check_arguments(contract: Contract, clients: int, keys: int) -> None:
@@ -139,10 +152,39 @@ class _Verification:
     store: FailureStore | None
     progress: Progress | None
     patience_s: float = PATIENCE_S
+    hung: bool = False
+    turn: int = field(default_factory=os.getpid)
+    reference: bool = False
     scopes: list[Scope] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stored: list[StoredFailure] = field(default_factory=list)
     proven: dict[tuple[str, str], Counterexample] = field(default_factory=dict)
+
+    def run_halves(self, servers: EmbeddedServers) -> Report:
+        """Search half of the conditions here, and the other half in another process."""
+        here, there = halves(self.conditions)
+        known = tuple(item for item in here if item is Condition.CONCURRENT)
+        first = replace(self, conditions=here)
+        second = replace(
+            self, conditions=known + there, progress=None, turn=self.turn + 1, reference=bool(known)
+        )
+
+        def elsewhere() -> Report:
+            servers.stop()  # in a forked process this only lets go of them
+            with EmbeddedServers() as own:
+                return second.run(own)
+
+        one, two = side_by_side(lambda: first.run(servers), elsewhere)
+        cells = [*one.cells, *(cell for cell in two.cells if cell.condition in there)]
+        scopes = [*one.scopes, *(scope for scope in two.scopes if scope.condition in there)]
+        order = self.conditions.index
+        return replace(
+            one,
+            cells=tuple(sorted(cells, key=lambda cell: order(cell.condition))),
+            scopes=tuple(sorted(scopes, key=lambda scope: order(scope.condition))),
+            warnings=tuple(dict.fromkeys(one.warnings + two.warnings)),
+            schedules=one.schedules + two.schedules,
+        )
 
     def run(self, servers: EmbeddedServers) -> Report:
         cells: list[Cell] = []
@@ -152,7 +194,7 @@ class _Verification:
             self.warnings += self.store.warnings
         runs = 0
         try:
-            with one_core(servers), World(self.cache, servers, patience_s=self.patience_s) as world:
+            with one_core(servers, self.turn), World(self.cache, servers, patience_s=self.patience_s) as world:
                 runner = Runner(world)
                 cells = self.judge_all(runner)
                 runs = runner.runs
@@ -182,7 +224,7 @@ class _Verification:
             if not self.claimed(condition):
                 continue
             gathered.append(self.gather(runner, condition))
-        if runner.world.hangs:
+        if self.hung:
             runner.world.patience_s = min(runner.world.patience_s, _SHORT_PATIENCE_S)
         ordinary = {
             (name, slug)
@@ -224,15 +266,16 @@ class _Verification:
             doubt = self.check_repeatable(runner, evidence, self.search(runner, evidence))
             if doubt is None:
                 self.warnings.append(_KEEPS_STATE)
-        if doubt is not None:
-            evidence.problems.append(doubt.reason)
+        self.hung = self.hung or runner.world.hangs > 0
+        evidence.bypassed = runner.world.bypassed is not None
+        evidence.doubt = runner.world.bypassed or (None if doubt is None else doubt.reason)
         self.warnings += evidence.warnings()
         return evidence
 
     def search(self, runner: Runner, evidence: Evidence) -> list[Run]:
         """Search one condition; returns a sample of the runs, the first of which had new processes."""
         condition = evidence.condition
-        runner.world.hangs = 0
+        runner.world.hangs, runner.world.bypassed = 0, None
         for failure in self.stored:
             if failure.condition == condition.value:
                 self.try_again(runner, evidence, failure)
@@ -240,7 +283,7 @@ class _Verification:
         sample: list[Run] = []
         for scope in scopes_for(condition, self.profile.scopes):
             self.search_scope(runner, evidence, scope, sample)
-        if self.profile.random:
+        if self.profile.random and not (self.reference and condition is Condition.CONCURRENT):
             self.search_randomly(runner, evidence, sample)
         return sample
 
@@ -259,7 +302,8 @@ class _Verification:
     def hopeless(self, runner: Runner, evidence: Evidence) -> bool:
         """Whether to give a condition up: every run has a problem, or too many had to be waited for."""
         nothing_works = evidence.runs >= _GIVE_UP_AFTER and len(evidence.problems) == evidence.runs
-        return nothing_works or runner.world.hangs >= _MOST_HANGS or evidence.unsteady
+        waited = runner.world.hangs >= _MOST_HANGS
+        return nothing_works or waited or evidence.unsteady or runner.world.bypassed is not None
 
     def search_scope(self, runner: Runner, evidence: Evidence, scope: SmallScope, sample: list[Run]) -> None:
         explorer = Explorer()
@@ -278,7 +322,8 @@ class _Verification:
             complete = not explorer.advance()
         if count > _EARLY:
             sample.append(run)
-        self.scopes.append(Scope(evidence.condition, scope.name, count, complete))
+        if count:
+            self.scopes.append(Scope(evidence.condition, scope.name, count, complete))
 
     def search_randomly(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
         scenarios = [self.scenario(self.clients, self.keys)]
@@ -292,7 +337,7 @@ class _Verification:
             seen[1:] = [run]
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
-        number = self.seed * 31 + self.conditions.index(evidence.condition)
+        number = self.seed * 31 + list(Condition).index(evidence.condition)
         try:
             search(
                 runner,
@@ -336,13 +381,14 @@ class _Verification:
         tally = evidence.tallies.get(guarantee.id, Tally())
         verdict, reason = verdict_of(tally, evidence)
         found: list[Counterexample] = []
-        for candidate in self.in_order(guarantee, tally, ordinary)[:_MOST_ANOMALIES]:
+        candidates = [] if evidence.bypassed else self.in_order(guarantee, tally, ordinary)
+        for candidate in candidates[:_MOST_ANOMALIES]:
             outcome = self.prove(runner, evidence, guarantee, candidate)
             if isinstance(outcome, Counterexample):
                 if outcome.anomaly not in {item.anomaly for item in found}:
                     found.append(outcome)
                 verdict, reason = Verdict.REFUTED, None
-            elif not found:
+            elif not found and verdict is not Verdict.UNKNOWN:
                 verdict, reason = Verdict.UNKNOWN, outcome.reason
         return Cell(
             guarantee=guarantee.id,

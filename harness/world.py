@@ -70,6 +70,10 @@ class World:
         self.patience_s = patience_s
         self.hangs = 0
         """How often somebody's patience has come to its end."""
+        self.suspicious = False
+        """Whether clients' connections are looked at in every run."""
+        self.bypassed: str | None = None
+        """That a client has connected to somebody around the wire, in words; whoever asks sets it back."""
         self.runs = 0
         self.reuse_processes = True
         """Whether a process may serve several runs.  Only whoever compares histories should switch it off."""
@@ -167,7 +171,12 @@ class World:
         self.servers.cache.start()
         stay_on_this_core(self.servers.cache.pid)
         self.cache_clock.begin(self._admin_line())
-        self.wire.admit(ServerName.CACHE)
+        try:
+            self.wire.admit(ServerName.CACHE)
+        except EnvironmentFault as error:
+            raise EnvironmentFault(
+                f"{error} it was free while the cache was down; end the program that has taken it, and run again"
+            ) from error
 
     def cache_is_up(self) -> bool:
         return self._admin is not None
@@ -177,7 +186,7 @@ class World:
     @property
     def looks_closely(self) -> bool:
         """Whether this run is one of the few in which clients' connections are looked at from outside."""
-        return self.runs <= _FIRST_RUNS or self.runs % _EVERY_RUNS == 0
+        return self.suspicious or self.runs <= _FIRST_RUNS or self.runs % _EVERY_RUNS == 0
 
     def expect_servers(self) -> None:
         """Raises EnvironmentFault if a server that should run does not."""

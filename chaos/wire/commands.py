@@ -10,12 +10,12 @@ time do not, so `to_virtual` makes spans of them before the server sees them, an
 """
 
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cacheproof.chaos.wire.resp import Command, to_text
+from cacheproof.chaos.wire.respvalues import shortened
 
 __all__ = [
     "Lifetime",
@@ -162,7 +162,6 @@ def _block_option(args: tuple[bytes, ...], known: Mapping[bytes, int]) -> int | 
 # ── words and keys ──────────────────────────────────────────────────────────────────────────────────────────
 
 _WORD = frozenset(b"0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") | set(range(128, 256))
-_LONGEST_WORD: Final = 200
 
 
 def keys_in(command: Command, keys: Sequence[str]) -> tuple[str, ...]:
@@ -194,14 +193,7 @@ def words(command: Command) -> tuple[str, ...]:
     Of one longer than 200 characters the beginning is shown, with its size and checksum, so that different
     ones stay different: "aaa… (8388608 bytes, crc32 1f2e3d4c)".
     """
-    return tuple(_shortened(argument) for argument in command.args)
-
-
-def _shortened(argument: bytes) -> str:
-    text = to_text(argument[: 4 * _LONGEST_WORD + 4])  # no character has more bytes than 4
-    if len(text) <= _LONGEST_WORD:
-        return text
-    return f"{text[:_LONGEST_WORD]}… ({len(argument)} bytes, crc32 {zlib.crc32(argument):08x})"
+    return tuple(shortened(argument) for argument in command.args)
 
 
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────

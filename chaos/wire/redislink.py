@@ -275,8 +275,6 @@ class RedisLink(Link):
     def _answered_by(self, reply: Reply) -> Command | None:
         """The command that a reply answers to the end; None for all that comes in between."""
         if len(self._got) == len(self._awaited):
-            if self.listening:
-                self._subscriptions.confirm(reply)  # the server may end a subscription by itself
             return None
         command = self._awaited[len(self._got)]
         if not self.listening:
@@ -284,10 +282,7 @@ class RedisLink(Link):
         if self._confirmations and self._subscriptions.confirm(reply):
             self._confirmations -= 1
             return None if self._confirmations else command
-        if self._subscriptions.is_message(reply):
-            return None
-        self._confirmations = 0  # it was refused
-        return command
+        return None if self._subscriptions.is_message(reply) else command
 
     def _observe(self, command: Command, reply: Reply) -> bytes:
         time, resp3 = self._end.time, self._speaks == 3

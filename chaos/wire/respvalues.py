@@ -4,10 +4,24 @@ A value is the same whether RESP2 or RESP3 said it, wherever the two versions sa
 """
 
 import json
+import zlib
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-__all__ = ["RespError", "RespMap", "RespSet", "RespValue", "Verbatim", "reply_to_json", "to_text"]
+__all__ = [
+    "RespError",
+    "RespMap",
+    "RespSet",
+    "RespValue",
+    "Verbatim",
+    "reply_to_json",
+    "shortened",
+    "to_text",
+]
+
+LONGEST_STRING: Final = 1 << 16
+"""Bytes of a string that are written down whole."""
+_LONGEST_WORD: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +64,24 @@ def to_text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def shortened(data: bytes) -> str:
+    """Bytes for people, at most 200 characters and what tells them from others (see `commands.words`)."""
+    text = to_text(data[: 4 * _LONGEST_WORD + 4])  # no character has more bytes than 4
+    if len(text) <= _LONGEST_WORD:
+        return text
+    return f"{text[:_LONGEST_WORD]}… ({len(data)} bytes, crc32 {zlib.crc32(data):08x})"
+
+
 def reply_to_json(value: RespValue) -> Any:
     """A reply in canonical form: what JSON can hold, equal for RESP2 and RESP3 where the server says the same.
 
-    Strings become str, null None, an error `{"error": text}`, an array a list, a set a sorted list, a map a
+    Strings become str (of one longer than 64 KiB the beginning, with its size and checksum), null None, an error `{"error": text}`, an array a list, a set a sorted list, a map a
     dict whose keys are str (JSON text for what is neither string nor number), an infinite double or one that
     is no number a str ("inf", "-inf", "nan").
     """
     match value:
         case bytes():
-            return to_text(value)
+            return to_text(value) if len(value) <= LONGEST_STRING else shortened(value)
         case float() if value - value != 0:  # infinite, or no number
             return str(value)
         case tuple():

@@ -127,6 +127,7 @@ def test_streams_are_numbered_by_the_virtual_clock(network: Any) -> None:
     assert client.call("XADD", "s", f"{now + 7}-3", "f", "v") == f"{now + 7}-3"
     assert client.call("XADD", "s", "*", "f", "v") == f"{now + 7}-4"
     assert client.call("XADD", "s", f"{now + 8}-*", "f", "v") == f"{now + 8}-0"
+    assert client.call("XADD", "s", "*", "f", "v") == f"{now + 8}-1"
     client.ask("MULTI", f"XADD s {now + 9}-1 f v", "XADD s * f v", "EXEC")
     assert network.deliver() == [f"{now + 9}-1", f"{now + 9}-2"]
     made = client.call("EVAL", "return redis.call('XADD', KEYS[1], '*', 'f', 'v')", 1, "s")

@@ -260,6 +260,17 @@ def test_packets_on_a_line_are_unread_until_they_are_read() -> None:
         assert unread(ours.fileno()) == 0
 
 
+def test_threads_that_ran_between_two_looks_are_not_blocked(start: Callable[[str], Client]) -> None:
+    """Asleep both times, but not all the time: one of them ran, or one more is there."""
+    client = start(WAITING["three threads that wait"])
+    client.hears(b"ready")
+    until(client.watch.blocked)
+    one, ran, two = ("1", "S", b"5 0 7"), ("1", "S", b"6 0 8"), ("2", "S", b"1 0 1")
+    for looks, expected in (([[one], [one]], True), ([[one], [ran]], False), ([[one], [one, two]], False)):
+        client.watch._threads = lambda looks=looks: looks.pop(0)
+        assert client.watch.blocked() is expected
+
+
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no such table elsewhere, and guessing would give false verdicts."""
     monkeypatch.setattr(settling.sys, "platform", "darwin")

@@ -469,7 +469,7 @@ def test_a_cache_that_cannot_be_constructed_is_the_users(stage_for: StageFor) ->
         def __init__(self, env: Any) -> None:
             raise ValueError("no such setting")
 
-    expected = pytest.raises(CacheError, match="cannot be constructed on A: ValueError: no such setting")
+    expected = pytest.raises(CacheError, match="cannot be constructed: ValueError: no such setting, on A")
     with expected, stage_for(Broken).open("A read"):
         pass
 

@@ -1,6 +1,5 @@
 """`verify`: the whole way from a cache and a contract to a report, on real servers."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
-from cacheproof.harness.profiles import PROFILES, Profile
+from cacheproof.harness.profiles import Profile
 from cacheproof.harness.store import FailureStore
 from cacheproof.harness.verify import verify
 from cacheproof.models.contract import Condition, Contract, Guarantee
@@ -17,7 +16,6 @@ from cacheproof.models.durability import Durability
 from cacheproof.models.errors import UsageError
 from cacheproof.models.history import History
 from cacheproof.models.integrity import Integrity
-from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.models.verdict import Judgement, Verdict
 from cacheproof.patterns.cache_aside import CACHE_ASIDE, CacheAside
 
@@ -167,13 +165,14 @@ def test_an_operation_that_never_ends_is_unknown(judge: Any, caches: ModuleType)
     assert "never returns: no exchange is pending" in report.cells[0].reason
 
 
-def test_a_condition_that_struck_nothing_is_not_exercised(judge: Any, caches: ModuleType) -> None:
+def test_a_condition_that_struck_nothing_is_not_exercised(judge: Any) -> None:
     """A cache without keys that expire, and operations that take no time, cannot meet an expiry."""
 
     class Nothing:
         def __init__(self, env: Any) -> None: ...
 
-        def read(self, key: str) -> None: ...
+        def read(self, key: str) -> str:
+            return "v1"
 
         def write(self, key: str, value: str) -> None: ...
 
@@ -200,13 +199,6 @@ def test_a_cache_that_prints_is_told_so(judge: Any) -> None:
 # -- failures that are kept --------------------------------------------------------------------------------
 
 
-class Mended(CacheAside):
-    """Cache-aside that never fills: nothing can be stale."""
-
-    def read(self, key: str) -> Any:
-        return self._load(key)
-
-
 def test_a_failure_is_stored_and_tried_first(judge: Any, tmp_path: Path) -> None:
     """The second search finds it in its first run, and says that it knew it."""
     store = FailureStore(tmp_path)
@@ -219,14 +211,17 @@ def test_a_failure_is_stored_and_tried_first(judge: Any, tmp_path: Path) -> None
     assert list((tmp_path / "anomalies").iterdir()) == [path]
 
 
-def test_a_failure_that_was_mended_is_forgotten(judge: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """The cache under this name has changed: the file goes."""
+def test_a_failure_that_was_mended_is_forgotten(judge: Any, tmp_path: Path) -> None:
+    """The cache of this name reads past the cache now, so nothing can be stale: the file goes."""
+
+    def load(self: Any, key: str) -> Any:
+        return self._load(key)
+
+    same_name = {"__module__": CacheAside.__module__, "__qualname__": "CacheAside"}
+    mended = type("CacheAside", (CacheAside,), {"read": load, **same_name})
     store = FailureStore(tmp_path)
     judge(CacheAside, FRESH, under=CONCURRENT, store=store)
-    monkeypatch.setattr(Mended, "__module__", CacheAside.__module__)
-    monkeypatch.setattr(Mended, "__qualname__", "CacheAside")
-    report = judge(Mended, FRESH, under=CONCURRENT, store=store)
-    assert report.verdict is Verdict.UPHELD
+    assert judge(mended, FRESH, under=CONCURRENT, store=store).verdict is Verdict.UPHELD
     assert list((tmp_path / "anomalies").iterdir()) == []
 
 
@@ -263,13 +258,6 @@ def test_a_contract_without_guarantees() -> None:
 
 
 def test_without_servers_they_are_started_for_the_call() -> None:
-    """And are gone when it returns."""
+    """Nobody has to bring any."""
     report = verify(CacheAside, CACHE_ASIDE().only(["CA1"]), under=CONCURRENT, profile=SMALL)
     assert report.verdict is Verdict.UPHELD
-    assert "CacheAside" in sys.modules[CacheAside.__module__].__all__
-
-
-def test_every_profile_works_by_name() -> None:
-    """The names that options offer."""
-    assert list(PROFILES) == ["quick", "default", "thorough"]
-    assert ReadAfterWrite().probes_s == (0.0,)

@@ -1,5 +1,7 @@
 """A report merges its cells and finds them again."""
 
+from dataclasses import replace
+
 import pytest
 
 from cacheproof.models.contract import Condition
@@ -40,3 +42,25 @@ def test_cells_and_counterexamples_are_found() -> None:
     assert report.cell("CA4", Condition.CONCURRENT) is REFUTED
     with pytest.raises(KeyError, match="CA4"):
         report.cell("CA4", Condition.QUIET)
+
+
+def test_a_cell_may_have_several_counterexamples() -> None:
+    """The most telling one comes first, in the cell and in the report; a cell without one has none."""
+    other = replace(COUNTEREXAMPLE, anomaly="lost-invalidation")
+    cell = replace(REFUTED, others=(other,))
+    assert cell.counterexamples == (COUNTEREXAMPLE, other)
+    assert UPHELD.counterexamples == ()
+    assert Report("c", "k", "default", 1, (UPHELD, cell, REFUTED)).counterexamples == (
+        COUNTEREXAMPLE,
+        other,
+        COUNTEREXAMPLE,
+    )
+
+
+def test_doubt_outweighs_success() -> None:
+    """A report is as good as its most doubtful cell; what was not exercised proves nothing, and spoils nothing."""
+    unknown = replace(UPHELD, verdict=Verdict.UNKNOWN)
+    idle = replace(UPHELD, verdict=Verdict.NOT_EXERCISED)
+    assert Report("c", "k", "default", 1, (UPHELD, unknown)).verdict is Verdict.UNKNOWN
+    assert Report("c", "k", "default", 1, (UPHELD, idle)).verdict is Verdict.UPHELD
+    assert Report("c", "k", "default", 1, (idle,)).verdict is Verdict.NOT_EXERCISED

@@ -263,7 +263,10 @@ def test_a_copy_out_is_one_exchange(network: Any) -> None:
 def test_a_session_that_the_server_ends_is_seen_to_end(network: Any) -> None:
     """A FATAL error, then the end of the connection in order; the session is no more."""
     client = network.postgres()
+    client.run(query("select 1"))
+    server_pid = client.link.upstream.pid
     heard = client.run(query("select pg_terminate_backend(pg_backend_pid())"))
+    assert network.wire.dropped == [server_pid]
     assert heard[-1].tag == b"E" and b"57P01" in heard[-1].payload
     assert not client.is_reset()
     assert network.links() == []

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.wire.resp import CommandParser, encode_command
+from cacheproof.chaos.wire.upstream import RedisUpstream
 
 FIRST = 1_000_000
 
@@ -71,7 +72,7 @@ def test_a_name_is_remembered_and_reset_forgets_all(network: Any) -> None:
 def test_quit_ends_the_connection_in_order(network: Any) -> None:
     """It is answered, and then the connection closes; what was behind it is gone."""
     client = network.redis()
-    assert client.say("QUIT", "GET a") == ["OK"]
+    assert client.say("QUIT", "CLIENT GETNAME", "GET a") == ["OK"]
     assert not client.is_reset()
     assert network.links() == []
 
@@ -286,6 +287,14 @@ def test_a_subscription_to_several_channels_is_one_exchange_with_several_answers
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
+def test_a_subscription_that_is_refused_has_one_answer(network: Any, protocol: int) -> None:
+    """An error, and what follows is in step."""
+    client = network.redis(protocol=protocol)
+    assert "wrong number of arguments" in client.call("SUBSCRIBE")["error"]
+    assert client.call("PING") == "PONG"
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
 def test_messages_are_passed_on(network: Any, protocol: int) -> None:
     """What others publish comes without a decision, at once and in order; a clean client hears nothing."""
     client = network.redis(protocol=protocol)
@@ -359,20 +368,47 @@ def test_a_listener_that_the_server_ends_sees_the_end(network: Any) -> None:
 
 def test_a_blocking_command_blocks_for_ever_at_the_server(network: Any) -> None:
     """Its own time-out is the director's to keep: the server is told 0, and ended by UNBLOCK."""
-    client = network.redis()
+    client, monitor = network.redis(), RedisUpstream(network.servers.cache.address, 2)
+    monitor.call("MONITOR")
     client.ask("BLPOP a 0.01")
     (pending,) = network.pending()
     assert pending.blocks_s == 0.01
     pending.link.transmit(pending)
     pending.delivered = True
     assert network.wire.waiting() == [pending] and network.pending() == []
+    seen: list[bytes] = []
     network.until(
-        lambda: b" flags=b" in network.admin.call("CLIENT", "LIST", "ID", client.link.upstream.id).value
+        lambda: seen.extend(reply.value for reply in monitor.replies()) or b'"BLPOP"' in b"".join(seen)
     )
-    assert pending.link.collect(pending, 0.05) is None
-    network.admin.call("CLIENT", "UNBLOCK", client.link.upstream.id, "TIMEOUT")
+    assert b'"BLPOP" "a" "0"' in b"".join(seen)
+    assert pending.link.collect(pending, 0.0) is None
+    number = client.link.upstream.id
+    network.until(lambda: b" flags=b" in network.admin.call("CLIENT", "LIST", "ID", number).value)
+    network.admin.call("CLIENT", "UNBLOCK", number, "TIMEOUT")
     answer = pending.link.collect(pending, None)
     assert (answer.raw, answer.reply) == (b"*-1\r\n", None)
+    monitor.close()
+
+
+def test_what_is_overheard_while_an_answer_is_due_is_told_once(network: Any) -> None:
+    """A push that comes first is passed on at once; one that comes with the answer is handed on with it."""
+    client, other = network.redis(protocol=3), network.redis(process=1)
+    client.say("CLIENT TRACKING ON")
+    client.call("GET", "b")
+    client.ask("BLPOP a 0")
+    pending = network.pending()[0]
+    pending.link.transmit(pending)
+    pending.delivered = True
+    other.call("SET", "b", 1)
+    assert network.wire.overhear()
+    assert client.replies() == [["invalidate", ["b"]]]
+    other.call("RPUSH", "a", "x")
+    assert not network.wire.overhear()
+    answer = pending.link.collect(pending, 0.0)
+    assert answer.reply == ["a", "x"]
+    client.link.send(answer.raw)
+    network.wire.finish(pending)
+    assert client.replies() == [["a", "x"]]
 
 
 def test_a_blocked_client_is_served_by_another_and_by_unblock(network: Any) -> None:
@@ -416,7 +452,8 @@ def test_a_reply_that_comes_in_pieces_is_collected_whole(network: Any) -> None:
         answer = None
         while answer is None:
             answer = pending.link.collect(pending, wait_s)
-        assert answer.reply == value
+        assert answer.raw == b"$3000000\r\n%b\r\n" % value.encode()
+        assert answer.reply.startswith("v" * 200 + "… (3000000 bytes")
         network.wire.finish(pending)
 
 

@@ -1,0 +1,160 @@
+"""The command line: what it says, and the exit code that a script goes by."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cacheproof.harness import cli, doctor
+from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
+from cacheproof.models.history import History
+
+CACHE = "cacheproof.patterns.cache_aside:CacheAside"
+MINE = """
+from cacheproof import Condition, Contract, Durability, Guarantee, ReadAfterWrite
+from cacheproof.patterns.cache_aside import CacheAside
+
+KEPT = Contract("mine", (Guarantee("M1", "no acknowledged write is lost", Durability()),))
+FRESH = Contract("mine", (Guarantee("M2", "reads are fresh", ReadAfterWrite()),))
+SEVEN = 7
+
+
+class Listing(CacheAside):
+    def read(self, key):
+        return [key]
+"""
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """`cacheproof` with these arguments in an empty folder: (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(MINE)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cacheproof", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
+def verify(call: Call, cache: str, contract: str) -> tuple[int, str, str]:
+    return call("verify", cache, "--contract", contract, "--under", "concurrent", "--profile", "quick")
+
+
+def test_upheld_is_0(call: Call, tmp_path: Path) -> None:
+    """With the matrix, and the report on disk where the last line says."""
+    code, out, _ = verify(call, CACHE, "mine:KEPT")
+    assert code == 0
+    assert "M1" in out and "report: .cacheproof" in out.splitlines()[-1]
+    assert list((tmp_path / ".cacheproof" / "report").rglob("*.json"))
+
+
+def test_refuted_is_1_and_the_failure_replays(call: Call) -> None:
+    """`replay` shows the same counterexample, again as often as asked, or its history as JSON Lines."""
+    code, out, _ = verify(call, CACHE, "mine:FRESH")
+    assert code == 1 and "stale set" in out.lower()
+    (path,) = Path(".cacheproof", "anomalies").iterdir()
+    code, out, _ = call("replay", str(path), "--times", "3")
+    assert code == 1 and "stale set" in out.lower() and f"cacheproof replay {path}" in out
+    code, out, _ = call("replay", str(path), "--history")
+    assert code == 1
+    assert [operation.value for operation in History.from_jsonl(out).operations] == ["v1", "v2", "v1"]
+
+
+def test_a_failure_that_was_mended_replays_with_0(call: Call, tmp_path: Path) -> None:
+    """The schedule does not break the guarantee any more, and that is said."""
+    assert verify(call, CACHE, "mine:FRESH")[0] == 1
+    (path,) = (tmp_path / ".cacheproof" / "anomalies").iterdir()
+    failure = json.loads(path.read_text())
+    failure["schedule"]["decisions"] = failure["schedule"]["decisions"][:1]
+    path.write_text(json.dumps(failure))
+    code, out, _ = call("replay", str(path))
+    assert code == 0 and "the schedule does not break the guarantee any more" in out
+
+
+def test_unknown_is_3(call: Call) -> None:
+    """A cache that returns what no cache may return: nothing is known of it."""
+    code, out, err = verify(call, "mine:Listing", "mine:KEPT")
+    assert code == 3 and "of type list" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", CACHE, "--contract", "cache-asid"], "unknown contract 'cache-asid'"),
+        (["verify", CACHE, "--contract", "mine:NONE"], "unknown contract 'mine:NONE'"),
+        (["verify", CACHE, "--contract", "mine:SEVEN"], "'mine:SEVEN' is no contract, but int"),
+        (["verify", "nowhere:Cache"], "cannot load the cache 'nowhere:Cache'"),
+        (["verify", "Cache"], "'Cache' cannot be loaded by name"),
+        (["verify", CACHE, "--seed", "x"], "the seed is 'x'"),
+        (["verify", CACHE, "--under", "rain"], "'rain' is not one of"),
+        (["verify"], "Missing argument 'CACHE'"),
+        (["replay", "nothing.json"], "'nothing.json' does not exist"),
+        (["replay", "mine.py"], "cannot read the failure 'mine.py'"),
+        (["explain", "rain"], "rain"),
+        (["dance"], "No such command 'dance'"),
+    ],
+)
+def test_wrong_usage_is_2(call: Call, arguments: list[str], message: str) -> None:
+    """On standard error, with what was wrong."""
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no"), 2),
+        (CacheError("no"), 3),
+        (EnvironmentFault("no"), 4),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_errors_have_their_codes(
+    call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int | None
+) -> None:
+    """By who must act: you, your cache, your machine; Ctrl-C is 4 as well."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "verify_cache", fail)
+    ended, out, err = call("verify", CACHE)
+    assert (ended, out) == (code or 4, "")
+    assert code is None or err == "cacheproof: no\n"
+
+
+def test_explain_lists_and_explains(call: Call) -> None:
+    """All anomalies by name; one of them with what happens, who suffers and what helps."""
+    code, listed, _ = call("explain")
+    assert code == 0 and "stale-set" in listed
+    code, told, _ = call("explain", "stale-set")
+    assert code == 0
+    assert all(word in told for word in ("What happens", "Who suffers", "How to fix it", "Source"))
+
+
+def test_the_doctor_says_what_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 0 where all is well; 4, and the line marked, where it is not."""
+    code, out, _ = call("doctor")
+    assert code == 0 and "BAD" not in out and "ok   server binaries: Valkey in" in out
+    monkeypatch.setattr(cli, "examine", lambda: [doctor.Line("disk", False, "full")])
+    assert call("doctor")[:2] == (4, "BAD  disk: full\n")
+
+
+def test_help_and_version(call: Call) -> None:
+    """Both end with 0."""
+    assert call("--help")[0] == 0
+    code, out, _ = call("--version")
+    assert code == 0 and "cacheproof, version" in out

@@ -1,0 +1,128 @@
+"""The pytest plugin, in sessions of its own: fixture, marker, options, report and matrix."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+USER_TESTS = """
+    import pytest
+    from cacheproof import CACHE_ASIDE, Condition, Expect
+    from cacheproof.patterns.cache_aside import CacheAside
+
+    ALONE = [Condition.CONCURRENT]
+
+    @pytest.mark.chaos
+    def test_nothing_is_lost(verify):
+        report = verify(CacheAside, CACHE_ASIDE().only(["CA1", "CA5"]), under=ALONE, budget=0)
+        assert report.verdict.value == "upheld"
+
+    @pytest.mark.chaos
+    def test_reads_are_fresh(verify):
+        verify(CacheAside, CACHE_ASIDE().only(["CA4"]), under=ALONE, budget=0)
+
+    @pytest.mark.chaos
+    def test_the_truth_is_known(verify):
+        verify(CacheAside, CACHE_ASIDE().only(["CA4", "CA5"]), under=ALONE, budget=0, expect=Expect.TRUTH)
+"""
+
+
+@pytest.fixture
+def outcome(pytester: pytest.Pytester) -> pytest.RunResult:
+    """A session with one test that fails and two that pass."""
+    pytester.makepyfile(USER_TESTS)
+    return pytester.runpytest_subprocess("--chaos-profile=quick", "-m", "chaos", "-p", "no:cacheprovider")
+
+
+def test_a_session(pytester: pytest.Pytester, outcome: pytest.RunResult) -> None:
+    """A broken promise fails its test with the counterexample; the matrix and the reports come at the end."""
+    outcome.assert_outcomes(passed=2, failed=1)
+    outcome.stdout.fnmatch_lines(
+        [
+            "cacheproof: profile quick, seed 0, report in .cacheproof",
+            "*_ test_reads_are_fresh _*",
+            "*stale set*",
+            "*= cacheproof =*",
+            "reports, histories and failures to replay: .cacheproof",
+        ]
+    )
+    assert "Traceback" not in outcome.stdout.str()
+    folder = pytester.path / ".cacheproof"
+    (failure,) = (folder / "anomalies").iterdir()
+    assert failure.name.startswith("stale-set-")
+    outcome.stdout.fnmatch_lines([f"*cacheproof replay .cacheproof/anomalies/{failure.name}*"])
+    written = [json.loads(path.read_text()) for path in (folder / "report").rglob("*.json")]
+    assert written
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--chaos-profile=quik"], "unknown profile 'quik'; choose from quick, default, thorough"),
+        (["--chaos-seed=-1"], "the seed is '-1'; expected a whole number, 0 or more, or 'random'"),
+        (["--chaos-seed=x"], "the seed is 'x'"),
+        (["--chaos-backend=cloud"], "invalid choice: 'cloud'"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(pytester: pytest.Pytester, options: list[str], message: str) -> None:
+    """Exit code 4 of pytest, the value and what to write instead, before anything runs."""
+    pytester.makepyfile("def test_nothing(): ...")
+    result = pytester.runpytest_subprocess("-m", "chaos", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+
+
+def test_the_report_goes_where_it_is_told(pytester: pytest.Pytester) -> None:
+    """`--chaos-report` names the folder; seed and profile are in the header."""
+    pytester.makepyfile(
+        """
+        from cacheproof import CACHE_ASIDE, Condition
+        from cacheproof.patterns.cache_aside import CacheAside
+
+        def test_nothing_is_lost(verify):
+            verify(CacheAside, CACHE_ASIDE().only(["CA5"]), under=[Condition.CONCURRENT], budget=0)
+        """
+    )
+    result = pytester.runpytest_subprocess("--chaos-seed=7", "--chaos-report=elsewhere", "-W", "error")
+    result.assert_outcomes(passed=1)
+    assert list((pytester.path / "elsewhere" / "report").rglob("*.json"))
+    assert not (pytester.path / ".cacheproof").exists()
+
+
+def test_other_sessions_are_left_alone(pytester: pytest.Pytester) -> None:
+    """Who tests no cache pays nothing: neither Hypothesis nor a driver is imported, and nothing is said."""
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing():
+            assert not {"hypothesis", "psycopg", "redis", "cacheproof.harness.verify"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "--strict-markers")
+    result.assert_outcomes(passed=1)
+    assert "cacheproof" not in result.stdout.str().partition("collected")[2]
+    assert not (pytester.path / ".cacheproof").exists()
+
+
+@pytest.mark.parametrize("example", ["test_user_cache.py", "test_dogpile_cache.py"])
+def test_the_examples_find_the_stale_set(pytester: pytest.Pytester, example: str) -> None:
+    """What the README shows is what happens; narrowed to one condition, for it to be quick."""
+    pytester.makeconftest(
+        """
+        import functools
+        import pytest
+        from cacheproof import Condition
+
+        @pytest.fixture
+        def verify(verify):
+            return functools.partial(verify, under=[Condition.CONCURRENT], budget=0)
+        """
+    )
+    pytester.makepyfile(**{example.removesuffix(".py"): (EXAMPLES / example).read_text()})
+    result = pytester.runpytest_subprocess("--chaos-profile=quick")
+    result.assert_outcomes(failed=1)
+    assert "stale set" in result.stdout.str().lower()
