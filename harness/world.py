@@ -95,11 +95,12 @@ class World:
         self.records = RecordsTable(self._session(opened))
         self.watcher = self._session(opened)
         self.zygote = Zygote(make_cache, self.clock, self.log)
+        opened.callback(self.zygote.close)
         self.cache_clock = CacheClock(self.clock)
         self._cache_end = CacheEnd(RedisPool(self.servers.cache), self.cache_clock)
         self._database_end = DatabaseEnd(self.servers.database)
         self.wire = Wire(self.reactor, self._cache_end, self._database_end)
-        for close in (self._forget_admin, self.wire.close, self.zygote.close, self.end_idle):
+        for close in (self.wire.close, self._forget_admin, self.end_idle):
             opened.callback(close)
 
     def _session(self, opened: ExitStack) -> PgUpstream:

@@ -60,9 +60,16 @@ class Zygote:
                 self._pid = _spawn(make_cache, clock, log, theirs)
             else:
                 self._pid = _fork(make_cache, clock, log, theirs)
+        except BaseException:
+            self._line.close()
+            raise
         finally:
             theirs.close()
-        self._expect("zygote")
+        try:
+            self._expect("zygote")
+        except BaseException:
+            self.close()
+            raise
 
     def fork(
         self, environment: tuple[str, str, str], control: socket.socket, registrar: socket.socket

@@ -222,6 +222,8 @@ class Wire:
 
     def listening(self) -> list[Link]:
         """The links on which a server may say something unasked, in order of client."""
+        if not any(link.listening for links in self._links.values() for link in links):
+            return []  # nearly always, and it is asked after every exchange
         return [link for link in self.all_links() if link.listening]
 
     def overhear(self) -> bool:

@@ -60,3 +60,12 @@ def test_a_version_is_seen_only_once_it_is_committed(table: RecordsTable, writer
     assert table.new_versions() == []
     writer.query("commit")
     assert [version.value for version in table.new_versions()] == ["v2"]
+
+
+def test_inserts_and_renamed_keys_are_versions(table: RecordsTable, writer: PgUpstream) -> None:
+    """A changed key is a record that goes, and one that comes."""
+    table.reset({"user:1": "v1"})
+    writer.query("insert into records values ('user:2', 'new')")
+    writer.query("update records set key = 'user:3' where key = 'user:1'")
+    versions = [(version.key, version.value) for version in table.new_versions()]
+    assert versions == [("user:2", "new"), ("user:1", None), ("user:3", "v1")]
