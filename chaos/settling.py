@@ -50,7 +50,9 @@ class SocketTable:
                 f"settling needs the Linux kernel's tables, and this is {sys.platform!r}; run in a Linux "
                 "container or virtual machine"
             )
-        self._line = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        self._line = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
+        )
         self._line.bind((0, 0))
 
     def quiet(self, theirs: tuple[str, int], ours: tuple[str, int], *, sent: int, received: int) -> bool:

@@ -183,8 +183,10 @@ def _send(control: socket.socket, data: dict[str, Any]) -> None:
     around = {"around": _around} if _around else {}
     packet = json.dumps(data | around).encode()
     if len(packet) > MAX_PACKET:
-        told = f"a value of {len(packet)} bytes was returned; the limit is {MAX_PACKET}: test with smaller ones"
-        packet = json.dumps({"wrong": told} | around).encode()
+        size = (
+            f"a value of {len(packet)} bytes was returned; the limit is {MAX_PACKET}: test with smaller ones"
+        )
+        packet = json.dumps({"wrong": size} | around).encode()
     control.send(packet)
 
 

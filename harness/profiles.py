@@ -34,9 +34,7 @@ PROFILES: Mapping[str, Profile] = {
     for profile in (
         Profile("quick", ("1 reader × 1 writer", "2 writers"), 60, 8, 3),
         Profile("default", ("1 reader × 1 writer", "2 writers"), 100, 20, 10),
-        Profile(
-            "thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50
-        ),
+        Profile("thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50),
     )
 }
 

@@ -69,7 +69,8 @@ class Runner:
             nothing = Recorder(scenario, self.world.clock).history()
             return Run(Schedule(scenario, ()), nothing, problem, self.world.take_output())
         if problem is not None or self.world.looks_closely:
-            problem = execution.find_bypass() or problem
+            found = execution.find_bypass()
+            problem = "\n".join(dict.fromkeys(item for item in (found, problem) if item)) or None
         held = max(execution.crew.connections().values(), default=0)
         execution.end()
         output = self.world.take_output()

@@ -194,7 +194,10 @@ class _Verification:
             self.warnings += self.store.warnings
         runs = 0
         try:
-            with one_core(servers, self.turn), World(self.cache, servers, patience_s=self.patience_s) as world:
+            with (
+                one_core(servers, self.turn),
+                World(self.cache, servers, patience_s=self.patience_s) as world,
+            ):
                 runner = Runner(world)
                 cells = self.judge_all(runner)
                 runs = runner.runs
@@ -268,7 +271,9 @@ class _Verification:
                 self.warnings.append(_KEEPS_STATE)
         self.hung = self.hung or runner.world.hangs > 0
         evidence.bypassed = runner.world.bypassed is not None
-        evidence.doubt = runner.world.bypassed or (None if doubt is None else doubt.reason)
+        evidence.doubt = None if doubt is None else doubt.reason
+        if (bypassed := runner.world.bypassed) is not None:
+            evidence.doubt = next((item for item in evidence.problems if item.startswith(bypassed)), bypassed)
         self.warnings += evidence.warnings()
         return evidence
 

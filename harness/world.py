@@ -207,7 +207,9 @@ class World:
             return fault
         if isinstance(error, EnvironmentFault):
             return error
-        return EnvironmentFault(f"a server broke off in the middle of a run: {error}; see whether it restarted, and run again")
+        return EnvironmentFault(
+            f"a server broke off in the middle of a run: {error}; see whether it restarted, and run again"
+        )
 
     # -- what only the servers know ------------------------------------------------------------------------
 

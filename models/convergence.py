@@ -62,7 +62,8 @@ class Convergence:
         start = next((e for e in history.events if isinstance(e, Entered) and e.phase is Phase.QUIESCE), None)
         if start is None:
             return Judgement(unknown="the run never came to rest, so nothing can be said of the end")
-        due_s = start.at_s + self.probes_s[0] - _TOLERANCE_S
+        within_s = FOREVER_S if self.within_s is None else self.within_s
+        due_s = start.at_s + within_s - _TOLERANCE_S
         return add_judgements(self._judge(register, start.index, due_s) for register in registers(history))
 
     def _judge(self, register: Register, quiet: int, due_s: float) -> Judgement:

@@ -147,9 +147,7 @@ def search(
     Ends early when `give_up` says so.  Raises EnvironmentFault if a server or a port failed meanwhile.
     """
     failed: list[EnvironmentFault] = []
-    machine = make_machine(
-        runner, condition, scenarios, judge, give_up=give_up, faults_of_machine=failed
-    )
+    machine = make_machine(runner, condition, scenarios, judge, give_up=give_up, faults_of_machine=failed)
     chosen: Any = seed(number)(machine)
     run_state_machine_as_test(
         chosen,

@@ -40,7 +40,9 @@ TEXTBOOK = (
     Deliver(0),
 )
 FRESH = Guarantee("CA4", "after a write is acknowledged, the next read sees it", ReadAfterWrite())
-EXHAUSTIVE_ONLY = Profile("exhaustive only", ("1 reader × 1 writer",), scope_limit=100, random=0, confirmations=2)
+EXHAUSTIVE_ONLY = Profile(
+    "exhaustive only", ("1 reader × 1 writer",), scope_limit=100, random=0, confirmations=2
+)
 
 
 class Found(Exception):

@@ -156,6 +156,7 @@ def test_a_wait_for_nothing_is_shown_with_its_stack(judge: Judge, cache: Any) ->
 def test_a_wait_for_a_stranger_names_the_stranger(judge: Judge, silent_server: str) -> None:
     """The address is known from the client's open connections."""
     told = reason(judge(Elsewhere))
+    assert f"A connects to {silent_server}, around the wire" in told
     assert f"it waits for {silent_server}, which is not on the wire" in told and "in read" in told
 
 

@@ -63,16 +63,28 @@ decisions = st.one_of(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    names=st.tuples(*[st.text(min_size=1)] * 5),
+    names=st.tuples(*[st.text(min_size=1)] * 6),
     taken=st.lists(decisions, max_size=5),
     seed=st.integers(),
     hash_seed=st.none() | st.text(),
 )
 def test_what_is_written_is_read_back(
-    names: tuple[str, str, str, str, str], taken: list[Any], seed: int, hash_seed: str | None
+    names: tuple[str, str, str, str, str, str], taken: list[Any], seed: int, hash_seed: str | None
 ) -> None:
     """Any failure survives the way to the disk and back, whatever its names contain, under an ASCII name."""
-    failure = StoredFailure(*names, Schedule(decisions=tuple(taken)), seed, hash_seed)
+    cache, contract, guarantee, claim, condition, anomaly = names
+    failure = StoredFailure(
+        cache=cache,
+        contract=contract,
+        guarantee=guarantee,
+        claim=claim,
+        judged_by=None,
+        condition=condition,
+        anomaly=anomaly,
+        schedule=Schedule(decisions=tuple(taken)),
+        seed=seed,
+        hash_seed=hash_seed,
+    )
     assert StoredFailure.from_json(failure.to_json()) == failure
     assert failure.to_json().isascii()
     slug, _, digest = failure.file_name.removesuffix(".json").rpartition("-")

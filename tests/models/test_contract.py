@@ -21,7 +21,7 @@ CONTRACT = Contract(
 
 def test_probes_are_those_of_its_properties() -> None:
     """Sorted, and each once."""
-    assert CONTRACT.probes_s == (0.0, 299.0, 300)
+    assert CONTRACT.probes_s == (0.0, 299.0, 300.001)
 
 
 def test_what_is_kept_is_a_contract_too() -> None:

@@ -82,7 +82,8 @@ def test_counters_converge_like_registers(draw: Draw) -> None:
 
 def test_when_it_looks() -> None:
     """At its bound; a day later if nothing ever expires."""
-    assert Convergence(300).probes_s == (300,)
+    assert Convergence(300).probes_s == (300.001,)
+    assert Convergence(0).probes_s == (0.0,)
     assert Convergence(None).probes_s == (FOREVER_S,)
 
 

@@ -196,7 +196,10 @@ def test_programs_hold_nothing_of_the_supervisor(talk: Talk) -> None:
     """A program has three descriptors (the shell lists them through a fourth), neither the lifeline nor the lock, and a plain environment."""
     log = talk.folder / "out"
     talk.spawn(
-        "/bin/sh", "-c", "set -- /proc/$$/fd/*; echo $(($# - 1)); echo $PATH; env | grep -c SECRET; echo $$", log=str(log)
+        "/bin/sh",
+        "-c",
+        "set -- /proc/$$/fd/*; echo $(($# - 1)); echo $PATH; env | grep -c SECRET; echo $$",
+        log=str(log),
     )
     words = _words(log, 4)
     assert words[0] == "3"
