@@ -38,6 +38,16 @@ Verify = Callable[..., Report]
 SAME_ALGORITHM = [Condition.QUIET, Condition.CONCURRENT, Condition.APP_CRASH]
 """For patterns whose exchanges are those of cache-aside, which is judged under all conditions."""
 
+UNLESS_THOROUGH = "quick"
+"""Enough for variants: what refutes them stands among the first schedules of a small scope."""
+
+
+@pytest.fixture
+def variants(request: pytest.FixtureRequest) -> str:
+    """The profile for variants of a pattern: quick, unless the session is thorough."""
+    chosen = str(request.config.getoption("--chaos-profile"))
+    return chosen if chosen == "thorough" else UNLESS_THOROUGH
+
 
 class CacheAsideForever(CacheAside):
     """Cache-aside whose entries never expire: nothing heals what goes wrong."""
@@ -85,16 +95,16 @@ def test_cache_aside_async(verify: Verify) -> None:
     assert "stale-set" in anomalies(report)
 
 
-def test_delete_before_update(verify: Verify) -> None:
+def test_delete_before_update(verify: Verify, variants: str) -> None:
     """DEL before UPDATE: a reader fills in between (2)."""
-    report = verify(DeleteFirst, CACHE_ASIDE_DELETE_FIRST(), expect=Expect.TRUTH)
+    report = verify(DeleteFirst, CACHE_ASIDE_DELETE_FIRST(), profile=variants, expect=Expect.TRUTH)
     assert "pre-delete-race" in anomalies(report)
     expect_minimal(report)
 
 
-def test_ttl_only(verify: Verify) -> None:
+def test_ttl_only(verify: Verify, variants: str) -> None:
     """A write that never touches the cache stays hidden until the ttl, even with one client at a time."""
-    report = verify(NoInvalidation, CACHE_ASIDE_TTL_ONLY(), expect=Expect.TRUTH)
+    report = verify(NoInvalidation, CACHE_ASIDE_TTL_ONLY(), profile=variants, expect=Expect.TRUTH)
     assert "no-invalidation" in anomalies(report)
 
 
