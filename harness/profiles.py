@@ -33,7 +33,7 @@ PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("quick", ("1 reader × 1 writer", "2 writers"), 40, 6, 3),
-        Profile("default", ("1 reader × 1 writer", "2 writers"), 100, 12, 10),
+        Profile("default", ("1 reader × 1 writer", "2 writers"), 72, 12, 10),
         Profile("thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50),
     )
 }

@@ -29,7 +29,7 @@ __all__ = ["Move", "begin", "deliveries", "faults", "take"]
 Move = tuple[Decision, ...]
 """Decisions that are taken in a row; those that turn out not to be enabled are left out."""
 
-_PAUSES_S = (1.0, 100.0)
+_PAUSES_S = (100.0,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,9 +128,9 @@ def test_write_behind_list(verify: Verify) -> None:
     expect_minimal(report)
 
 
-def test_write_behind_stream(verify: Verify) -> None:
+def test_write_behind_stream(verify: Verify, variants: str) -> None:
     """A Stream with a consumer group survives its worker's crash, but not the cache's (51)."""
-    report = verify(WriteBehindStream, WRITE_BEHIND_STREAM(), expect=Expect.TRUTH)
+    report = verify(WriteBehindStream, WRITE_BEHIND_STREAM(), profile=variants, expect=Expect.TRUTH)
     assert "lost-write-behind" in anomalies(report)
     assert "pop-then-crash" not in anomalies(report)
     expect_minimal(report)
