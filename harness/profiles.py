@@ -32,8 +32,8 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile("quick", ("1 reader × 1 writer", "2 writers"), 40, 6, 3),
-        Profile("default", ("1 reader × 1 writer", "2 writers"), 72, 12, 10),
+        Profile("quick", ("1 reader × 1 writer", "2 writers"), 40, 4, 3),
+        Profile("default", ("1 reader × 1 writer", "2 writers"), 72, 8, 10),
         Profile("thorough", ("1 reader × 1 writer", "2 writers", "1 reader × 2 writers"), 20_000, 5_000, 50),
     )
 }

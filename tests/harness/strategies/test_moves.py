@@ -25,7 +25,7 @@ from cacheproof.patterns.cache_aside import CacheAside
 StageFor = Callable[[Any], Any]
 ALL_AT_ONCE = (Kill(ServerName.CACHE), Start(ServerName.CACHE))
 LOST = [(Deliver(0, 0, Fate.REQUEST_LOST),), (Deliver(0, 0, Fate.REPLY_LOST),)]
-PAUSES = [(Advance(1.0),), (Advance(100.0),)]
+PAUSES = [(Advance(100.0),)]
 
 
 @pytest.mark.parametrize(
