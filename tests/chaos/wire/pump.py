@@ -161,7 +161,7 @@ class Pump:
                 self._from_client_typed(session, packet)
             elif isinstance(packet, (Startup, CancelRequest)):
                 self.opened.append(packet)
-                session.server.sendall(packet.raw)
+                self._to_server(session, packet.raw)
             else:
                 self.refused += 1
                 session.client.sendall(ssl_refusal())
@@ -169,7 +169,7 @@ class Pump:
     def _from_client_typed(self, session: Session, message: Message) -> None:
         if is_copy(message):
             self.copied += 1
-            session.server.sendall(message.raw)
+            self._to_server(session, message.raw)
             return
         cycle = session.assembler.feed(message)
         if cycle is not None:
@@ -181,9 +181,15 @@ class Pump:
             session.cycle = cycle = session.waiting.popleft()
             session.tracker = session.assembler.tracker(cycle)
             session.since = time.monotonic()
-            session.server.sendall(cycle.raw)
+            self._to_server(session, cycle.raw)
             if session.tracker.complete:
                 self._finish(session)
+
+    def _to_server(self, session: Session, data: bytes) -> None:
+        # A server that ended the session (a fatal error) may be gone before the client's goodbye arrives:
+        # the end of its stream is the next thing to be read.
+        with suppress(ConnectionError):
+            session.server.sendall(data)
 
     def _finish(self, session: Session) -> None:
         assert session.tracker is not None and session.cycle is not None
