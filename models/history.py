@@ -163,6 +163,7 @@ def _operation(call: Invoked, end: Returned | None) -> Operation:
         returned_s=settled.at_s if settled else None,
         error=end.error if end else None,
         final=call.final,
+        result=end.value if end is not None and outcome is Outcome.OK else None,
     )
 
 
@@ -193,14 +194,23 @@ def _event_to_dict(event: Event) -> dict[str, Any]:
     return out
 
 
+def _value(data: Any) -> Value:
+    """A value as it is in memory: JSON arrays are tuples."""
+    if isinstance(data, dict):
+        raise ValueError(f"a value is a scalar or an array, not an object: {data!r:.60}")
+    return tuple(_value(item) for item in data) if isinstance(data, list) else data
+
+
 def _event_from_dict(data: dict[str, Any]) -> Event:
     index, at_s, kind = data["index"], data["time"], data["type"]
     match kind:
         case "invoke":
             final = bool(data.get("final", False))
-            return Invoked(index, at_s, data["process"], data["f"], data["key"], data["value"], final)
+            value = _value(data["value"])
+            return Invoked(index, at_s, data["process"], data["f"], data["key"], value, final)
         case "ok" | "fail" | "info":
-            return Returned(index, at_s, data["process"], Outcome(kind), data["value"], data.get("error"))
+            value = _value(data["value"])
+            return Returned(index, at_s, data["process"], Outcome(kind), value, data.get("error"))
         case "exchange":
             return Exchanged(
                 index,

@@ -17,8 +17,12 @@ from enum import StrEnum
 
 __all__ = ["Operation", "Outcome", "Value"]
 
-Value = str | int | float | bool | None
-"""What a cache stores or returns: one opaque JSON scalar.  None means "no such record"."""
+Value = str | int | float | bool | tuple["Value", ...] | None
+"""What a cache stores, takes or returns.  None means "no such record".
+
+A record holds one opaque JSON scalar.  Tuples (JSON arrays) are for what operations on more than that take
+and return: `(from, to)` of a compare-and-set, `((key, value), …)` of a read of several keys.
+"""
 
 
 class Outcome(StrEnum):
@@ -33,8 +37,10 @@ class Outcome(StrEnum):
 class Operation:
     """One call on the cache under test.
 
-    `process` is the number of the client (0 is drawn as A); `f` the method called ("read", "write", …).
-    `value` is what a write wrote or an ok read returned.  `invoked` and `returned` are event indices,
+    `process` is the number of the client (0 is drawn as A); `f` the method called: "read", "write", "delete",
+    "cas", "increment", "append", "read_many", "write_many", "acquire", "release", "warm_up", "work", ….
+    `value` is what a write wrote or an ok read returned: the argument of the call, or, where it had none but
+    the key, its result.  `result` is what the call returned (None unless it ended ok).  `invoked` and `returned` are event indices,
     `returned` is None while the operation is pending (always the case for `info`, whose effect may come at
     any later time).  `invoked_s` and `returned_s` are virtual seconds since the start of the run.
     `final` marks the reads of the epilogue.
@@ -51,6 +57,7 @@ class Operation:
     returned_s: float | None = None
     error: str | None = None
     final: bool = False
+    result: Value = None
 
     def precedes(self, other: "Operation") -> bool:
         """True if this operation had returned before `other` was invoked (real-time order)."""

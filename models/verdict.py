@@ -42,6 +42,9 @@ class Finding:
     `kind` names the way ("stale-read", "lost-write", …); `culprit` is the operation that shows it, `because`
     the operations that make it wrong (for a stale read: the write that had returned before it), `versions`
     the committed versions concerned, oldest first.  `stale_s` is how long the value had been superseded.
+    `at` are the indices of other events that show it (the loads of a stampede, the fault that was survived
+    badly), in order.  Where something is counted or measured, `found` is what it was, and `allowed` the least
+    and the most that the property permits, both included (None: no limit on that side).
     """
 
     property: str
@@ -51,6 +54,9 @@ class Finding:
     because: tuple[Operation, ...] = ()
     versions: tuple[Committed, ...] = ()
     stale_s: float | None = None
+    at: tuple[int, ...] = ()
+    found: float | None = None
+    allowed: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "because": [_operation(operation) for operation in finding.because],
         "versions": [_version(version) for version in finding.versions],
         "stale_s": finding.stale_s,
+        "at": list(finding.at),
+        "found": finding.found,
+        "allowed": list(finding.allowed) if finding.allowed else None,
     }
 
 
@@ -159,6 +162,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "f": operation.f,
         "key": operation.key,
         "value": operation.value,
+        "result": operation.result,
         "invoked": operation.invoked,
         "returned": operation.returned,
         "outcome": operation.outcome.value,
