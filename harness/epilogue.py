@@ -47,15 +47,15 @@ def conclude(execution: Execution) -> None:
     execution.recorder(Entered, phase=Phase.QUIESCE)
     quiet_ns = execution.now_ns
     _quiesce(execution)
-    execution.record_commits(None)
+    execution.record_commits()
     execution.recorder(Entered, phase=Phase.READ)
-    execution.final = True
+    execution.begin_final_reads()
     for probe_s in execution.scenario.probes_s:
         execution.advance_to(quiet_ns + round(probe_s * 1e9))
         _quiesce(execution)
         for key in execution.scenario.keys:
             _read(execution, key)
-    execution.record_commits(None)
+    execution.record_commits()
     execution.check()
 
 

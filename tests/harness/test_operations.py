@@ -1,0 +1,52 @@
+"""Operations: values are numbered, and clients start anew.
+
+Scripts and dialogues are those of script.py: A and B are clients, Q is a worker.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from cacheproof.models.decision import (
+    Invoke,
+    Restart,
+)
+from cacheproof.patterns.cache_aside import CacheAside
+
+StageFor = Callable[[Any], Any]
+COLD_READ = ["A read", "A GET -> nil", "A SELECT -> v1", "A SET -> OK", "A ok v1"]
+TWO_KEYS = ("user:1", "user:2")
+
+
+def test_a_restart_is_a_new_process(stage_for: StageFor) -> None:
+    """The crashed client is down, refuses operations, and works again after its restart."""
+    with stage_for(CacheAside).open("A read, A .., A crash") as execution:
+        assert execution.is_down(0) and not execution.is_enabled(Invoke(0, "read", "user:1"))
+        execution.take(Restart(0))
+        assert not execution.is_down(0) and execution.is_enabled(Invoke(0, "read", "user:1"))
+    lines = stage_for(CacheAside).lines("A read, A .., A crash, A restart, A read, A ...")
+    assert lines[-5:] == COLD_READ
+
+
+def test_a_worker_is_restarted_into_its_loop(stage_for: StageFor, caches: ModuleType) -> None:
+    """What it had not taken from the queue is taken by its successor."""
+    script = "A write, Q crash, A ., Q restart, Q .."
+    assert stage_for(caches.Queueing).lines(script, workers=1) == [
+        "Q work",
+        "A write v2",
+        "Q crash",
+        "Q info (the client crashed)",
+        "A LPUSH -> 1",
+        "A ok v2",
+        "Q restart",
+        "Q work",
+        "Q BRPOP -> [queue:user:1 v2]",
+        "Q UPDATE -> UPDATE 1",
+        "Q commits v2",
+    ]
+
+
+def test_values_are_numbered_by_the_run(stage_for: StageFor) -> None:
+    """Two records start as v1 and v2; writes get v3 and v4 whoever writes."""
+    lines = stage_for(CacheAside).lines("B write @user:2, B .., A write, A ..", keys=TWO_KEYS)
+    assert [line for line in lines if "commits" in line] == ["B commits v3 @user:2", "A commits v4"]
