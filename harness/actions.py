@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cacheproof.harness import faults
+from cacheproof.harness.faults import clients, keys, servers
 from cacheproof.harness.parts import Parts
 from cacheproof.models.decision import (
     Advance,
@@ -57,11 +57,11 @@ def _advance(parts: Parts, decision: Advance) -> None:
 
 ACTIONS: Mapping[type[Any], Action] = {
     Advance: Action(_can_advance, _advance),
-    Crash: Action(faults.can_crash, faults.crash),
+    Crash: Action(clients.can_crash, clients.crash),
     Deliver: Action(_can_deliver, _deliver),
-    Expire: Action(faults.can_expire, faults.expire),
+    Expire: Action(keys.can_expire, keys.expire),
     Invoke: Action(_can_invoke, _invoke),
-    Kill: Action(faults.can_kill, faults.kill),
-    Restart: Action(faults.can_restart, faults.restart),
-    Start: Action(faults.can_start, faults.start),
+    Kill: Action(servers.can_kill, servers.kill),
+    Restart: Action(clients.can_restart, clients.restart),
+    Start: Action(servers.can_start, servers.start),
 }

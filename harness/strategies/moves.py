@@ -5,8 +5,7 @@ its first exchange (the latest possible invocation, hence the strictest real-tim
 killed is started again at once.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 from cacheproof.harness.execution import Execution
 from cacheproof.models.contract import Condition
@@ -29,26 +28,6 @@ __all__ = ["Move", "begin", "deliveries", "faults", "take"]
 Move = tuple[Decision, ...]
 """Decisions that are taken in a row; those that turn out not to be enabled are left out."""
 
-_PAUSES_S = (100.0,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    expire: bool = False
-    crash: bool = False
-    kill: bool = False
-    lose: bool = False
-
-
-_ALLOWED = {
-    Condition.QUIET: _Allowed(),
-    Condition.CONCURRENT: _Allowed(),
-    Condition.EXPIRY: _Allowed(expire=True),
-    Condition.APP_CRASH: _Allowed(crash=True),
-    Condition.CACHE_CRASH: _Allowed(kill=True),
-    Condition.LOST_MESSAGES: _Allowed(lose=True),
-}
-
 
 def take(execution: Execution, move: Move) -> None:
     """Take the decisions of a move that are enabled when their turn comes."""
@@ -70,26 +49,46 @@ def deliveries(execution: Execution) -> list[Move]:
 
 def faults(execution: Execution, condition: Condition) -> list[Move]:
     """The faults that the condition allows now, in a fixed order."""
-    return list(_faults(execution, _ALLOWED[condition]))
+    return [move for moves in _MOVES.get(condition, ()) for move in moves(execution)]
 
 
-def _faults(execution: Execution, allowed: _Allowed) -> Iterator[Move]:
-    processes = range(execution.scenario.processes)
-    if allowed.expire:
-        if execution.world.cache_is_up():
-            yield from ((Expire(key.decode()),) for key in execution.world.cache_clock.expirable)
-        if any(execution.operation(client) for client in range(execution.scenario.clients)):
-            yield from ((Advance(seconds),) for seconds in _PAUSES_S)
-    if allowed.crash:
-        for client in processes:
-            if execution.operation(client) and execution.pending(client):
-                yield (Crash(client),)
-            elif execution.is_down(client) and execution.scenario.is_worker(client):
-                yield (Restart(client),)
-    if allowed.kill and execution.world.cache_is_up() and execution.taken:
+_PAUSES_S = (100.0,)
+_Moves = Callable[[Execution], Iterator[Move]]
+
+
+def _expiries(execution: Execution) -> Iterator[Move]:
+    if execution.world.cache_is_up():
+        yield from ((Expire(key.decode()),) for key in execution.world.cache_clock.expirable)
+
+
+def _pauses(execution: Execution) -> Iterator[Move]:
+    if any(execution.operation(client) for client in range(execution.scenario.clients)):
+        yield from ((Advance(seconds),) for seconds in _PAUSES_S)
+
+
+def _crashes(execution: Execution) -> Iterator[Move]:
+    for client in range(execution.scenario.processes):
+        if execution.operation(client) and execution.pending(client):
+            yield (Crash(client),)
+        elif execution.is_down(client) and execution.scenario.is_worker(client):
+            yield (Restart(client),)
+
+
+def _cache_crashes(execution: Execution) -> Iterator[Move]:
+    if execution.world.cache_is_up() and execution.taken:
         yield (Kill(ServerName.CACHE), Start(ServerName.CACHE))
-    if allowed.lose:
-        for client in processes:
-            for pick in range(len(execution.pending(client))):
-                yield (Deliver(client, pick, Fate.REQUEST_LOST),)
-                yield (Deliver(client, pick, Fate.REPLY_LOST),)
+
+
+def _losses(execution: Execution) -> Iterator[Move]:
+    for client in range(execution.scenario.processes):
+        for pick in range(len(execution.pending(client))):
+            yield (Deliver(client, pick, Fate.REQUEST_LOST),)
+            yield (Deliver(client, pick, Fate.REPLY_LOST),)
+
+
+_MOVES: Mapping[Condition, tuple[_Moves, ...]] = {
+    Condition.EXPIRY: (_expiries, _pauses),
+    Condition.APP_CRASH: (_crashes,),
+    Condition.CACHE_CRASH: (_cache_crashes,),
+    Condition.LOST_MESSAGES: (_losses,),
+}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cacheproof.harness.session import Expect
     from cacheproof.harness.strategies.statemachine import state_machine
     from cacheproof.harness.verify import verify
-    from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
+    from cacheproof.models.contract import ALL_CONDITIONS, CORE_CONDITIONS, Condition, Contract, Guarantee
     from cacheproof.models.convergence import Convergence
     from cacheproof.models.durability import Durability
     from cacheproof.models.errors import (
@@ -42,6 +42,7 @@ __all__ = [
     "CACHE_ASIDE_ASYNC",
     "CACHE_ASIDE_DELETE_FIRST",
     "CACHE_ASIDE_TTL_ONLY",
+    "CORE_CONDITIONS",
     "READ_THROUGH",
     "WRITE_BEHIND_LIST",
     "WRITE_BEHIND_STREAM",
@@ -72,7 +73,7 @@ _WHERE = {
     "harness.session": ("Expect",),
     "harness.strategies.statemachine": ("state_machine",),
     "harness.verify": ("verify",),
-    "models.contract": ("ALL_CONDITIONS", "Condition", "Contract", "Guarantee"),
+    "models.contract": ("ALL_CONDITIONS", "CORE_CONDITIONS", "Condition", "Contract", "Guarantee"),
     "models.convergence": ("Convergence",),
     "models.durability": ("Durability",),
     "models.errors": ("CacheError", "CacheproofError", "EnvironmentFault", "HarnessError", "UsageError"),
