@@ -1,23 +1,31 @@
 """The table of decisions: for each kind, whether it can be taken now, and what it does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cacheproof.harness.faults import clients, keys, servers
+from cacheproof.harness.faults import clients, keys, network, servers
 from cacheproof.harness.parts import Parts
 from cacheproof.models.decision import (
     Advance,
+    Arrive,
     Crash,
+    Decision,
     Deliver,
     Expire,
+    Fate,
+    Freeze,
+    Heal,
     Invoke,
     Kill,
+    Partition,
     Restart,
     Start,
+    Thaw,
 )
+from cacheproof.models.refusal import REFUSALS
 
-__all__ = ["ACTIONS", "Action"]
+__all__ = ["ACTIONS", "Action", "mends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ def _can_invoke(parts: Parts, decision: Invoke) -> bool:
     here = parts.situation
     known = decision.key in here.scenario.keys if decision.key is not None else decision.f == "work"
     free = decision.client < here.scenario.processes and not here.is_down(decision.client)
-    return free and known and here.operation(decision.client) is None
+    return free and known and here.operation(decision.client) is None and here.can_run(decision.client)
 
 
 def _invoke(parts: Parts, decision: Invoke) -> None:
@@ -40,11 +48,23 @@ def _invoke(parts: Parts, decision: Invoke) -> None:
 
 
 def _can_deliver(parts: Parts, decision: Deliver) -> bool:
-    return decision.pick < len(parts.situation.pending(decision.client))
+    pending = parts.situation.pending(decision.client)
+    if decision.pick >= len(pending):
+        return False
+    chosen = pending[decision.pick]
+    if decision.fate is Fate.REFUSED:
+        refusal = REFUSALS.get(decision.error or "")
+        return refusal is not None and refusal.server is chosen.link.server and chosen.link.can_refuse(chosen)
+    frozen = parts.situation.world.wire.is_frozen(chosen.link.server)
+    return decision.fate is Fate.DELIVERED or not (
+        frozen or (decision.fate is Fate.DELAYED and chosen.blocks_s is not None)
+    )
 
 
 def _deliver(parts: Parts, decision: Deliver) -> None:
-    parts.exchanges.release(parts.situation.pending(decision.client)[decision.pick], decision.fate)
+    chosen = parts.situation.pending(decision.client)[decision.pick]
+    refusal = REFUSALS[decision.error or ""] if decision.fate is Fate.REFUSED else None
+    parts.exchanges.release(chosen, decision.fate, refusal)
 
 
 def _can_advance(parts: Parts, decision: Advance) -> bool:
@@ -57,11 +77,25 @@ def _advance(parts: Parts, decision: Advance) -> None:
 
 ACTIONS: Mapping[type[Any], Action] = {
     Advance: Action(_can_advance, _advance),
+    Arrive: Action(network.can_arrive, network.arrive),
     Crash: Action(clients.can_crash, clients.crash),
     Deliver: Action(_can_deliver, _deliver),
     Expire: Action(keys.can_expire, keys.expire),
+    Freeze: Action(servers.can_freeze, servers.freeze),
+    Heal: Action(network.can_heal, network.heal),
     Invoke: Action(_can_invoke, _invoke),
     Kill: Action(servers.can_kill, servers.kill),
+    Partition: Action(network.can_partition, network.partition),
     Restart: Action(clients.can_restart, clients.restart),
     Start: Action(servers.can_start, servers.start),
+    Thaw: Action(servers.can_thaw, servers.thaw),
 }
+
+
+def mends(parts: Parts) -> Iterator[Decision]:
+    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more.
+
+    Each is asked for when its turn comes: what one of them sets going may be of interest to the next.
+    """
+    for source in (servers.mends, network.mends):
+        yield from source(parts)

@@ -1,6 +1,7 @@
 """The epilogue of every run, by a fixed rule: heal, drain, quiesce, final reads.
 
-heal      a dead server is started, a worker that is down is started anew
+heal      dead servers are started and frozen ones go on, the network works again, what was delayed arrives,
+          a worker that is down is started anew
 drain     everything that is pending is delivered, lowest client first; when all that are left sleep, time
           passes up to the next deadline; until every operation of a client has returned
 quiesce   workers are given what they wait for: until each waits for an event, or has gone once from sleep to
@@ -12,7 +13,7 @@ It is recorded, and not part of the schedule: a schedule plus this rule is the w
 """
 
 from cacheproof.harness.execution import Execution
-from cacheproof.models.decision import Deliver, Invoke, Restart, ServerName, Start
+from cacheproof.models.decision import Deliver, Invoke, Restart
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Entered, Phase
 
@@ -61,9 +62,8 @@ def conclude(execution: Execution) -> None:
 
 def _heal(execution: Execution) -> None:
     execution.recorder(Entered, phase=Phase.HEAL)
-    start = Start(ServerName.CACHE)
-    if execution.is_enabled(start):
-        execution.perform(start)
+    for decision in execution.mends():
+        execution.perform(decision)
     for worker in _workers(execution):
         if execution.is_down(worker):
             execution.perform(Restart(worker))

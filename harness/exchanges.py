@@ -10,9 +10,10 @@ import time
 from cacheproof.chaos.wire.link import Answer, Pending
 from cacheproof.chaos.wire.upstream import HANG_LIMIT_S, RedisUpstream
 from cacheproof.harness.situation import Situation
-from cacheproof.models.decision import Fate, ServerName
+from cacheproof.models.decision import Fate, Manner, ServerName
 from cacheproof.models.errors import EnvironmentFault
 from cacheproof.models.event import Exchanged
+from cacheproof.models.refusal import Refusal
 
 __all__ = ["Exchanges"]
 
@@ -20,13 +21,18 @@ _BETWEEN_LOCK_WAITS_S = 0.003
 """Real seconds: three times the server's `deadlock_timeout`."""
 
 
+def _belongs(pending: Pending, process: int, server: ServerName) -> bool:
+    return pending.link.process == process and pending.link.server is server
+
+
 class Exchanges:
     """Releases the pending exchanges of a run."""
 
     def __init__(self, situation: Situation) -> None:
         self._here = situation
+        self._withheld: list[tuple[Pending, Answer]] = []
 
-    def release(self, pending: Pending, fate: Fate) -> None:
+    def release(self, pending: Pending, fate: Fate, refusal: Refusal | None = None) -> None:
         """Let a pending exchange meet its fate, and everything that follows from it happen."""
         here = self._here
         link = pending.link
@@ -37,10 +43,24 @@ class Exchanges:
             if process:
                 here.settle(process)
             return
-        if process and process.operation:
+        if process and process.operation and refusal is None:
             process.operation.touched = True
+        if fate is Fate.DELAYED:
+            self._delay(pending)
+        elif refusal is not None:
+            self._answered(pending, link.refuse(pending, refusal), fate)
+            self.resolve_waiting()
+        elif here.world.wire.is_frozen(link.server):
+            pending.delivered = pending.parked = True
+            here.queued.append((pending, fate))
+            self._record(pending, None, fate, waits=True)
+        else:
+            self._transmit(pending, fate)
+
+    def _transmit(self, pending: Pending, fate: Fate, *, waited: bool = False) -> None:
+        here = self._here
         try:
-            link.transmit(pending)
+            pending.link.transmit(pending)
             pending.delivered = True
             answer = self._await(pending) or self._outlast_deadlock(pending)
         except ConnectionError as error:
@@ -50,10 +70,63 @@ class Exchanges:
             here.fates[id(pending)] = fate
             if pending.blocks_s:
                 here.due_ns[id(pending)] = here.now_ns + round(pending.blocks_s * 1e9)
-            self._record(pending, None, fate, waits=True)
+            if not waited:
+                self._record(pending, None, fate, waits=True)
         else:
-            self._answered(pending, answer, fate)
+            self._answered(pending, answer, fate, waited=waited)
         self.resolve_waiting()
+
+    def _delay(self, pending: Pending) -> None:
+        """The client sees a reset; the request is on its way all the same."""
+        here = self._here
+        self._record(pending, None, Fate.DELAYED, waits=True)
+        here.wounded.add(pending.link.process)
+        here.world.wire.detach(pending.link)
+        here.delayed.append(pending)
+        if process := here.crew.get(pending.link.process):
+            here.settle(process)
+
+    def arrive(self, pending: Pending) -> None:
+        """A request whose client has left reaches its server, and takes effect; nobody hears the reply."""
+        here = self._here
+        link = pending.link
+        pending.parked = False
+        try:
+            link.transmit(pending)
+            pending.delivered = True
+            answer = self._await(pending) or self._outlast_deadlock(pending)
+        except ConnectionError as error:
+            here.world.expect_servers()
+            self._record(pending, {"error": str(error)}, Fate.DELAYED, waited=True)
+            here.world.wire.let_go(link)
+            return
+        if answer is not None:
+            self._record(pending, answer.reply, Fate.DELAYED, waited=True)
+            link.queue.popleft()
+            if pending.may_write:
+                here.record_commits(link.process)
+        follows = link.head if answer is not None else None
+        if follows is not None:
+            here.delayed.append(follows)
+        else:
+            here.world.wire.let_go(link)
+            here.end_dropped()
+        self.resolve_waiting()
+        self.overhear()
+
+    def work_off(self, server: ServerName) -> None:
+        """A server that was frozen works on what has come meanwhile, in that order."""
+        here = self._here
+        mine = [item for item in here.queued if item[0].link.server is server]
+        here.queued = [item for item in here.queued if item[0].link.server is not server]
+        for pending, fate in mine:
+            if pending.link.connected:
+                pending.parked = False
+                self._transmit(pending, fate, waited=True)
+            else:
+                if pending.link not in here.world.wire.detached:
+                    here.world.wire.detach(pending.link)
+                self.arrive(pending)
 
     def _broken(self, pending: Pending, fate: Fate, error: ConnectionError) -> None:
         """The server closed the connection instead of answering."""
@@ -110,19 +183,40 @@ class Exchanges:
     def _answered(self, pending: Pending, answer: Answer, fate: Fate, *, waited: bool = False) -> None:
         here = self._here
         link = pending.link
-        self._record(pending, answer.reply, fate, waited=waited)
+        withheld = (
+            here.world.wire.is_cut(link.process, link.server) is Manner.REPLIES and fate is Fate.DELIVERED
+        )
+        if not withheld:
+            self._record(pending, answer.reply, fate, waited=waited)
+        elif not waited:
+            self._record(pending, None, fate, waits=True)
         if here.zombies:  # what they waited for may be theirs now: they commit before anybody goes on
             here.zombies = here.world.still_waiting(here.zombies)
         if pending.may_write:
             here.record_commits(link.process)
         if fate is Fate.REPLY_LOST:
             here.break_off(link)
+        elif withheld:
+            pending.parked = True
+            self._withheld.append((pending, answer))
         else:
             link.send(answer.raw)
             here.world.wire.finish(pending)
         if process := here.crew.get(link.process):
             here.settle(process)
         self.overhear()
+
+    def hand_on_withheld(self, process: int, server: ServerName) -> None:
+        """The replies that a partition has held back arrive."""
+        here = self._here
+        for pending, answer in [item for item in self._withheld if _belongs(item[0], process, server)]:
+            self._withheld.remove((pending, answer))
+            if not pending.link.connected:
+                continue
+            pending.parked = False
+            self._record(pending, answer.reply, Fate.DELIVERED, waited=True)
+            pending.link.send(answer.raw)
+            here.world.wire.finish(pending)
 
     def resolve_waiting(self) -> None:
         """Hand on every reply that has become possible, in client order, until none is left."""

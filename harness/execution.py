@@ -11,10 +11,10 @@ Rule 4  The fixed epilogue (epilogue.py) is made of the same steps; it is record
     situation ◄── exchanges ◄── passing time ◄── operations ◄── faults ◄── table of actions ◄── execution
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cacheproof.chaos.wire.link import Pending
-from cacheproof.harness.actions import ACTIONS
+from cacheproof.harness.actions import ACTIONS, mends
 from cacheproof.harness.crew import Crew
 from cacheproof.harness.parts import Parts
 from cacheproof.harness.process import OpenOperation
@@ -111,6 +111,10 @@ class Execution:
         return self._here.find_bypass()
 
     # -- what only the epilogue does -----------------------------------------------------------------------
+
+    def mends(self) -> Iterator[Decision]:
+        """What has to be done so that nothing is broken any more; each is to be performed before the next."""
+        return mends(self._parts)
 
     def begin_final_reads(self) -> None:
         """From now on, what is invoked are the reads of the epilogue."""

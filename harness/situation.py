@@ -31,7 +31,9 @@ class Situation:
     `recorder` holds the events.  `wounded` are the clients that have lost a connection: many a cache does not
     open it again.  `fates` and `due_ns` tell, for an exchange that a server keeps waiting (by its id), what is
     to become of it, and when it gives up by itself.  `zombies` are database sessions that go on without their
-    client.  `doubtful` is set when a server has broken off where it should not.
+    client.  `doubtful` is set when a server has broken off where it should not.  `delayed` are requests that will
+    arrive later although their clients have lost the connection, `queued` those that a frozen server has taken,
+    both in order.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Situation:
         self.due_ns: dict[int, int] = {}
         self.zombies: list[int] = []
         self.doubtful = False
+        self.delayed: list[Pending] = []
+        self.queued: list[tuple[Pending, Fate]] = []
         self._versions: dict[str, int] = {}
         self._orphaned: set[int] = set()
 
@@ -67,6 +71,10 @@ class Situation:
         """True if the client has crashed and has not been restarted."""
         return client in self.crew.down
 
+    def can_run(self, client: int) -> bool:
+        """False for a client that would have to be started while a server does not answer: it would never be ready."""
+        return self.crew.get(client) is not None or not self.world.wire.is_mute(client)
+
     # -- settling ------------------------------------------------------------------------------------------
 
     def settle(self, process: ClientProcess) -> None:
@@ -78,7 +86,7 @@ class Situation:
             self._count_connections()
         self._hear_returns(process)
         if self.world.wire.dropped or self.world.wire.abandoned or self.zombies:
-            self._let_go()
+            self.end_dropped()
 
     def _count_connections(self) -> None:
         """Raise CacheError if there are more than any cache needs."""
@@ -154,10 +162,13 @@ class Situation:
         self.crew.bury(process)
         for link in self.world.wire.links(process.number):
             head = link.head
-            if head is not None and head.delivered:
+            if head is not None and any(head is pending for pending, _ in self.queued):
+                self.world.wire.detach(link)  # it is in the server's hands, which will work on it
+                continue
+            if head is not None and head.delivered and not head.parked:
                 self._end_waiting(head, in_flight)
             self.world.wire.reset(link)
-        self._let_go()
+        self.end_dropped()
 
     def _end_waiting(self, pending: Pending, in_flight: InFlight) -> None:
         """End the wait of an exchange at its server, unless it is to go on without its client."""
@@ -171,7 +182,7 @@ class Situation:
             self.world.terminate(pid)
             self.world.wait_gone([pid])
 
-    def _let_go(self) -> None:
+    def end_dropped(self) -> None:
         """Wait until the database has rolled back what was dropped, and what goes on alone waits or is done."""
         wire = self.world.wire
         if wire.dropped:
@@ -193,6 +204,31 @@ class Situation:
         """Break a connection of a client, which sees a reset."""
         self.wounded.add(link.process)
         self.world.wire.reset(link)
+
+    def break_all(self, client: int, server: ServerName) -> None:
+        """Break every connection of a client to a server."""
+        links = [link for link in self.world.wire.links(client) if link.server is server]
+        for link in links:
+            self.break_off(link)
+        if links and (process := self.crew.get(client)):
+            self.settle(process)
+
+    def go_on(self, client: int, server: ServerName) -> None:
+        """What was kept from the connections of a client to a server goes on."""
+        links = [link for link in self.world.wire.links(client) if link.server is server]
+        for link in links:
+            self.world.wire.go_on(link)
+        if links and (process := self.crew.get(client)):
+            self.settle(process)
+
+    def forget_server(self, server: ServerName) -> None:
+        """A server has died: nothing that was on its way to it, or waited there, is there any more."""
+        self.fates = {name: fate for name, fate in self.fates.items() if name not in self.due_ns}
+        self.due_ns.clear()
+        self.delayed = [item for item in self.delayed if item.link.server is not server]
+        self.queued = [item for item in self.queued if item[0].link.server is not server]
+        for link in [link for link in self.world.wire.detached if link.server is server]:
+            self.world.wire.let_go(link)
 
     # -- what is recorded ----------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from typing import Any
 from cacheproof.chaos.wire.upstream import Upstream
 from cacheproof.models.decision import ServerName
 from cacheproof.models.errors import EnvironmentFault
+from cacheproof.models.refusal import Refusal
 
 __all__ = ["Answer", "Link", "Pending", "Request"]
 
@@ -46,7 +47,8 @@ class Pending:
 
     `request` is the request in words, `keys` the scenario's keys in it.  `blocks_s` is its own time-out if
     the server may keep it waiting for an event (0: for ever), else None.  `may_write` is False only if it
-    surely changes no row.  `payload` is the parsed request, for the link alone.
+    surely changes no row.  `payload` is the parsed request, for the link alone.  `parked` is True for one that
+    is delivered and stuck on its way: the request before a frozen server, or the reply in a partition.
     """
 
     link: "Link"
@@ -58,6 +60,7 @@ class Pending:
     blocks_s: float | None = None
     payload: Any = None
     delivered: bool = False
+    parked: bool = False
 
     @property
     def order(self) -> tuple[str, tuple[str, ...], int]:
@@ -80,7 +83,7 @@ class Link(ABC):
     `connected` is True while the client holds its end.  `sent` and `received` count bytes on the client's
     side.  `closing` is True once the server has said its
     last word, or would close the connection now.  `listening` is True while the server may say something
-    unasked.
+    unasked.  While `mute`, nothing is answered or passed on; while `deaf`, nothing even arrives.
     """
 
     server: ServerName
@@ -94,6 +97,8 @@ class Link(ABC):
         self.received = 0
         self.closing = False
         self.listening = False
+        self.mute = False
+        self.deaf = False
         self.queue: deque[Request | Pending] = deque()
         self.upstream: Upstream | None = None
         self._client: socket.socket | None = client
@@ -149,7 +154,12 @@ class Link(ABC):
 
         Raises ConnectionError if the server has closed the connection on which something was to be passed on.
         """
-        while self.queue and not self.closing and isinstance(request := self.queue[0], Request):
+        while (
+            self.queue
+            and not self.closing
+            and not self.mute
+            and isinstance(request := self.queue[0], Request)
+        ):
             self.queue.popleft()
             self.send(request.answer() if request.answer is not None else self.forward(request))
 
@@ -180,6 +190,14 @@ class Link(ABC):
     @abstractmethod
     def collect(self, pending: Pending, wait_s: float | None) -> Answer | None:
         """The whole answer to a transmitted exchange, or None if it is not complete within `wait_s`."""
+
+    @abstractmethod
+    def can_refuse(self, pending: Pending) -> bool:
+        """Whether an error can take the place of this exchange."""
+
+    @abstractmethod
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """The answer that is an error, and leaves the server as such an error would."""
 
     @abstractmethod
     def release_upstream(self) -> bool:

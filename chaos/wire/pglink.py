@@ -21,16 +21,20 @@ from cacheproof.chaos.wire.pgmessages import (
     Startup,
     backend_key_data,
     cancel_request,
+    encode,
+    error_response,
     ssl_refusal,
 )
 from cacheproof.chaos.wire.pgsql import keys_in, may_write, verbs, words
 from cacheproof.chaos.wire.upstream import PgPool, PgUpstream, SessionRefused
 from cacheproof.models.decision import ServerName
+from cacheproof.models.refusal import Refusal
 
 __all__ = ["DatabaseEnd", "PgLink"]
 
 _MOST_POOLS = 8
 _FATAL = {b"VFATAL", b"VPANIC"}
+_RAISE = "do $$ begin raise exception using errcode = '{code}', message = '{words}'; end $$"
 
 
 @dataclass(slots=True)
@@ -221,6 +225,24 @@ class PgLink(Link):
         assert self._tracker is not None
         result = self._tracker.result
         return Answer(self._take_raw(), result_to_json(result), failed=result.error is not None)
+
+    def can_refuse(self, pending: Pending) -> bool:
+        cycle = pending.payload
+        return isinstance(cycle, Cycle) and cycle.ends_with in ("query", "sync")
+
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """The server raises the error itself, in the same session: so an open transaction has failed as well."""
+        upstream = self._connect()
+        tracker = upstream.begin(_RAISE.format(code=refusal.code, words=refusal.words))
+        done = False
+        while not done:
+            for message in upstream.messages():
+                done = tracker.feed(message)
+        upstream.status = tracker.result.status or "I"
+        said = error_response("ERROR", refusal.code, refusal.words)
+        return Answer(
+            said + encode(b"Z", upstream.status.encode()), result_to_json(tracker.result), failed=True
+        )
 
     def _take_raw(self) -> bytes:
         raw, self._raw = b"".join(self._raw), []

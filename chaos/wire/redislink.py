@@ -38,6 +38,7 @@ from cacheproof.chaos.wire.resp import (
 from cacheproof.chaos.wire.subscriptions import SUBSCRIBING_VERBS, Subscriptions
 from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.models.decision import ServerName
+from cacheproof.models.refusal import Refusal
 
 __all__ = ["CacheEnd", "RedisLink"]
 
@@ -45,6 +46,15 @@ _NO_DATA = {"AUTH", "CLIENT", "COMMAND", "HELLO", "QUIT", "READONLY", "READWRITE
 _SPECIAL = REFUSED_VERBS | _NO_DATA | {"MULTI"}  # whatever else there is, is held
 _ANSWERED_CLIENT = {"SETINFO", "SETNAME", "GETNAME", "ID", "MAINT_NOTIFICATIONS", "NO-EVICT", "NO-TOUCH"}
 _TRANSACTION = {"MULTI": True, "EXEC": False, "DISCARD": False}  # over when it is over
+
+
+def _refused(name: str, error: str) -> bytes:
+    """What the server says to one command of an exchange that is refused."""
+    if name == "MULTI":
+        return encode_simple("OK")
+    if name == "EXEC":
+        return encode_error("EXECABORT Transaction discarded because of previous errors.")
+    return encode_error(error)
 
 
 class RedisLink(Link):
@@ -251,6 +261,21 @@ class RedisLink(Link):
                 return None
         last = self._got[-1]
         return Answer(self._take_raw(), reply_to_json(last.value), failed=last.is_error)
+
+    def can_refuse(self, pending: Pending) -> bool:
+        return True
+
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """Each command of a transaction is refused by itself, and EXEC because of them."""
+        to_send, _ = pending.payload
+        error = f"{refusal.code} {refusal.words}"
+        if to_send[0].name == "EXEC" and self._in_multi:  # the server has queued the others already
+            self._send([Command.of("DISCARD")], [])
+            while len(self._got) < len(self._awaited):
+                self._read(None)
+            self._take_raw()
+        said = b"".join(_refused(command.name, error) for command in to_send)
+        return Answer(said, {"error": error}, failed=True)
 
     def _take_raw(self) -> bytes:
         raw = b"".join(self._raw)

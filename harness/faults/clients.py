@@ -24,7 +24,7 @@ def crash(parts: Parts, decision: Crash) -> None:
 
 
 def can_restart(parts: Parts, decision: Restart) -> bool:
-    return parts.situation.is_down(decision.client)
+    return parts.situation.is_down(decision.client) and parts.situation.can_run(decision.client)
 
 
 def restart(parts: Parts, decision: Restart) -> None:

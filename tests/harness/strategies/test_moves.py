@@ -61,7 +61,6 @@ def test_every_condition_has_its_faults() -> None:
     assert set(moves._MOVES) == {condition for condition in Condition if condition.faults}
 
 
-
 def test_a_worker_can_crash_and_come_back(stage_for: StageFor, caches: ModuleType) -> None:
     """A worker is restarted by a move, a client is not: nobody waits for it."""
     stage = stage_for(caches.Queueing)

@@ -1,0 +1,75 @@
+"""Errors that a server may give instead of doing what it was asked: the table behind the fate `refused`.
+
+The texts are the servers' own.  Sources: Redis and Valkey, src/server.c (shared replies); PostgreSQL,
+Appendix A, Error Codes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cacheproof.models.decision import ServerName
+
+__all__ = ["REFUSALS", "Refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One error.  `code` is the first word of the cache's reply, or the database's SQLSTATE."""
+
+    server: ServerName
+    code: str
+    words: str
+    when: str
+
+
+REFUSALS: Mapping[str, Refusal] = {
+    "busy": Refusal(
+        ServerName.CACHE,
+        "BUSY",
+        "Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "a script has been running for longer than busy-reply-threshold",
+    ),
+    "loading": Refusal(
+        ServerName.CACHE,
+        "LOADING",
+        "Redis is loading the dataset in memory",
+        "the server has just been started, and reads its file",
+    ),
+    "moved": Refusal(
+        ServerName.CACHE,
+        "MOVED",
+        "3999 127.0.0.1:6381",
+        "a cluster has given the slot to another node",
+    ),
+    "oom": Refusal(
+        ServerName.CACHE,
+        "OOM",
+        "command not allowed when used memory > 'maxmemory'.",
+        "memory is short, and the policy is noeviction",
+    ),
+    "readonly": Refusal(
+        ServerName.CACHE,
+        "READONLY",
+        "You can't write against a read only replica.",
+        "a failover has made a replica of the server",
+    ),
+    "deadlock": Refusal(
+        ServerName.DATABASE,
+        "40P01",
+        "deadlock detected",
+        "two transactions wait for each other, and this one is the victim",
+    ),
+    "serialization": Refusal(
+        ServerName.DATABASE,
+        "40001",
+        "could not serialize access due to concurrent update",
+        "REPEATABLE READ or SERIALIZABLE, and somebody was faster",
+    ),
+    "statement-timeout": Refusal(
+        ServerName.DATABASE,
+        "57014",
+        "canceling statement due to statement timeout",
+        "the statement has taken longer than statement_timeout",
+    ),
+}
+"""Every error, by the name that a decision uses."""
