@@ -13,7 +13,7 @@ Known limits: scripts read the real time and make real stream ids; within one tr
 has passed is still there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cacheproof.chaos.clock import EPOCH_NS, RunClock
@@ -139,6 +139,27 @@ class CacheClock:
 
     # -- what decisions do --------------------------------------------------------------------------------
 
+    def deadline_ms(self, key: bytes) -> int | None:
+        """When a key is due, in virtual unix ms; None: never."""
+        return self._expiry.deadline_ms(key)
+
+    def all_keys(self) -> tuple[bytes, ...]:
+        """Every key that the cache holds, sorted."""
+        found = self.admin.call("KEYS", "*").value
+        names = found if isinstance(found, Sequence) else ()
+        return tuple(sorted(name for name in names if isinstance(name, bytes)))
+
+    def adopt(self, deadlines: Mapping[bytes, int | None]) -> None:
+        """Keys have been put there by the director, each due at a virtual unix ms, or never (None)."""
+        for key, at_ms in deadlines.items():
+            if at_ms is not None:
+                self._expiry.adopt(key, at_ms, self.now_ms)
+        self._resync_streams(tuple(deadlines))
+
+    def forget_all(self) -> None:
+        """The cache holds nothing any more."""
+        self._expiry = VirtualExpiry()
+
     @property
     def expirable(self) -> tuple[bytes, ...]:
         """The keys that have a ttl, sorted."""
@@ -183,4 +204,30 @@ class CacheClock:
         )
         if any(reply.is_error for reply in replies):
             raise HarnessError(f"the cache refused to expire {key!r}: {[reply.value for reply in replies]}")
+        self._expiry.forget(key)
+
+    def evict(self, key: bytes) -> None:
+        """Take `key` away as memory pressure does: subscribers see `evicted`, and no `del`."""
+        settings = self.admin.call("CONFIG", "GET", "notify-keyspace-events").value
+        said = dict(zip(settings[::2], settings[1::2], strict=True)) if isinstance(settings, tuple) else {}
+        flags = said.get(b"notify-keyspace-events", b"")
+        flags = flags if isinstance(flags, bytes) else b""
+        told = bool({b"A"[0], b"e"[0]} & set(flags))
+        notices: list[tuple[bytes | str, ...]] = []
+        if told and b"K" in flags:
+            notices.append(("PUBLISH", b"__keyspace@0__:" + key, "evicted"))
+        if told and b"E" in flags:
+            notices.append(("PUBLISH", "__keyevent@0__:evicted", key))
+        replies = self.admin.call_many(
+            [
+                ("MULTI",),
+                ("CONFIG", "SET", "notify-keyspace-events", ""),
+                ("UNLINK", key),
+                ("CONFIG", "SET", "notify-keyspace-events", flags),
+                *notices,
+                ("EXEC",),
+            ]
+        )
+        if any(reply.is_error for reply in replies):
+            raise HarnessError(f"the cache refused to evict {key!r}: {[reply.value for reply in replies]}")
         self._expiry.forget(key)

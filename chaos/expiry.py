@@ -91,6 +91,10 @@ class VirtualExpiry:
                     return
         self._set(key, now_ms - (-pttl_ms // GRAIN_MS) * GRAIN_MS, now_ms)
 
+    def adopt(self, key: bytes, at_ms: int, now_ms: int) -> None:
+        """The key is due at `at_ms` (virtual unix ms), and the server has been told so."""
+        self._set(key, at_ms, now_ms)
+
     def forget(self, key: bytes) -> None:
         """The key is gone, or has no time to live any more."""
         self._deadlines.pop(key, None)

@@ -105,6 +105,8 @@ class Exchanges:
             link.queue.popleft()
             if pending.may_write:
                 here.record_commits(link.process)
+            if link.server is ServerName.CACHE:
+                here.keep_image()
         follows = link.head if answer is not None else None
         if follows is not None:
             here.delayed.append(follows)
@@ -194,6 +196,8 @@ class Exchanges:
             here.zombies = here.world.still_waiting(here.zombies)
         if pending.may_write:
             here.record_commits(link.process)
+        if link.server is ServerName.CACHE:
+            here.keep_image()
         if fate is Fate.REPLY_LOST:
             here.break_off(link)
         elif withheld:

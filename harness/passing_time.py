@@ -81,7 +81,8 @@ class PassingTime:
         here = self._here
         if here.world.cache_is_up():
             for key in here.world.cache_clock.expire_due():
-                self._here.fault("expire", detail=key.decode(errors="backslashreplace"))
+                here.fault("expire", detail=key.decode(errors="backslashreplace"))
+            here.keep_image()
             self._exchanges.overhear()
         for pending in here.world.wire.waiting():
             if here.due_ns.get(id(pending), here.now_ns + 1) <= here.now_ns:

@@ -6,6 +6,7 @@ what can happen.  A client is *settled* when it can do nothing more by itself; o
 
 from collections.abc import Callable
 
+from cacheproof.chaos.cacheimage import CacheImage, put_back, take_image
 from cacheproof.chaos.wire.link import Link, Pending
 from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.harness.crew import Crew
@@ -17,7 +18,7 @@ from cacheproof.models.decision import Fate, InFlight, ServerName
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Committed, Event, Faulted, Returned
 from cacheproof.models.operation import Outcome, Value
-from cacheproof.models.schedule import Scenario
+from cacheproof.models.schedule import Keeps, Scenario
 
 __all__ = ["Situation"]
 
@@ -33,7 +34,8 @@ class Situation:
     to become of it, and when it gives up by itself.  `zombies` are database sessions that go on without their
     client.  `doubtful` is set when a server has broken off where it should not.  `delayed` are requests that will
     arrive later although their clients have lost the connection, `queued` those that a frozen server has taken,
-    both in order.
+    both in order.  `images` are the states that the cache has gone through, where the scenario may lead back to one;
+    `killed_ns` is when it was killed last.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class Situation:
         self.doubtful = False
         self.delayed: list[Pending] = []
         self.queued: list[tuple[Pending, Fate]] = []
+        self.images: list[CacheImage] = []
+        self.killed_ns = 0
         self._versions: dict[str, int] = {}
         self._orphaned: set[int] = set()
+        self.keep_image()
 
     @property
     def now_ns(self) -> int:
@@ -229,6 +234,21 @@ class Situation:
         self.queued = [item for item in self.queued if item[0].link.server is not server]
         for link in [link for link in self.world.wire.detached if link.server is server]:
             self.world.wire.let_go(link)
+
+    # -- what the cache held -------------------------------------------------------------------------------
+
+    def keep_image(self) -> None:
+        """Keep what the cache holds now, if it may have to go back to it."""
+        if self.scenario.keeps is Keeps.NOTHING or not self.world.cache_is_up():
+            return
+        image = take_image(self.world.cache_clock, self.now_ns)
+        if not self.images or not image.same_as(self.images[-1]):
+            self.images.append(image)
+
+    def go_back(self, behind: int) -> None:
+        """Give the cache, which is empty, what it held `behind` writes ago."""
+        del self.images[len(self.images) - behind :]
+        put_back(self.images[-1], self.world.cache_clock)
 
     # -- what is recorded ----------------------------------------------------------------------------------
 

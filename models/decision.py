@@ -182,10 +182,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`survived` is None for what the server promises by itself: the cache nothing, the database every commit."""
+    """`survived` is None for what the server promises by itself: the cache nothing, the database every commit.
+
+    With `synced` and `snapshot`, the cache lacks its last `behind` writes.
+    """
 
     server: ServerName
     survived: Survived | None = None
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,22 @@
-"""Faults of servers: kill and start, freeze and thaw."""
+"""Faults of servers: kill and start, freeze and thaw, failover.
+
+What survives a kill is what the cache keeps besides its memory (`Scenario.keeps`).  A kill is not power loss: what had
+been written to the append-only file is in the hands of the kernel, and only power loss takes it away.
+"""
 
 from collections.abc import Iterator
 
 from cacheproof.harness.parts import Parts
-from cacheproof.models.decision import Decision, Freeze, Kill, ServerName, Start, Thaw
+from cacheproof.models.decision import Decision, Failover, Freeze, Kill, ServerName, Start, Survived, Thaw
+from cacheproof.models.schedule import Keeps
 
 __all__ = [
+    "can_failover",
     "can_freeze",
     "can_kill",
     "can_start",
     "can_thaw",
+    "failover",
     "freeze",
     "kill",
     "mends",
@@ -25,6 +32,7 @@ def can_kill(parts: Parts, decision: Kill) -> bool:
 def kill(parts: Parts, decision: Kill) -> None:
     """The cache is gone, with all it held; every connection to it breaks, in client order."""
     here = parts.situation
+    here.killed_ns = here.now_ns
     here.world.kill_cache()
     here.fault("kill", server=ServerName.CACHE)
     here.world.wire.thaw(ServerName.CACHE)  # what comes back is a new process, which nobody has stopped
@@ -33,13 +41,75 @@ def kill(parts: Parts, decision: Kill) -> None:
         here.break_all(process.number, ServerName.CACHE)
 
 
+_SYNC_EVERY_S = 1.0
+
+
 def can_start(parts: Parts, decision: Start) -> bool:
-    return decision.server is ServerName.CACHE and not parts.situation.world.cache_is_up()
+    here = parts.situation
+    if decision.server is not ServerName.CACHE or here.world.cache_is_up():
+        return False
+    return _may_survive(parts, decision)
+
+
+def _may_survive(parts: Parts, decision: Start) -> bool:
+    """Whether what the cache keeps allows that so much is still there."""
+    here, behind = parts.situation, decision.behind
+    keeps = here.scenario.keeps
+    if behind >= len(here.images) > 0:
+        return False
+    match decision.survived:
+        case None | Survived.NOTHING:
+            return behind == 0
+        case Survived.EVERYTHING:
+            return behind == 0 and keeps in (Keeps.ALWAYS, Keeps.EVERYSEC)
+        case Survived.SNAPSHOT:
+            return keeps is Keeps.SNAPSHOTS
+        case Survived.SYNCED:
+            if keeps is Keeps.ALWAYS:
+                return behind == 0
+            # The file was forced to the disk at some time in the last second: what is older is safe.
+            lost = here.images[len(here.images) - behind :]
+            recent_ns = here.killed_ns - round(_SYNC_EVERY_S * 1e9)
+            return keeps is Keeps.EVERYSEC and all(image.at_ns > recent_ns for image in lost)
 
 
 def start(parts: Parts, decision: Start) -> None:
-    parts.situation.world.start_cache()
-    parts.situation.fault("start", server=ServerName.CACHE)
+    """The server is there again, at the same address, with what survived."""
+    here = parts.situation
+    here.world.start_cache()
+    if decision.survived in (None, Survived.NOTHING):
+        here.images.clear()
+    else:
+        here.go_back(decision.behind)
+    here.fault("start", server=ServerName.CACHE, detail=_words(decision))
+    here.keep_image()
+
+
+def _words(decision: Start) -> str | None:
+    if decision.survived is None:
+        return None
+    lacks = f", {decision.behind} writes behind" if decision.behind else ""
+    return f"{decision.survived.value}{lacks}"
+
+
+def can_failover(parts: Parts, decision: Failover) -> bool:
+    here = parts.situation
+    with_replica = here.scenario.keeps is Keeps.REPLICA and here.world.cache_is_up()
+    return with_replica and decision.behind < len(here.images)
+
+
+def failover(parts: Parts, decision: Failover) -> None:
+    """The replica takes the address over: it knows no scripts and no connections, and lacks the last writes."""
+    here = parts.situation
+    admin = here.world.cache_clock.admin
+    admin.call("FLUSHALL")
+    admin.call("SCRIPT", "FLUSH")
+    here.world.cache_clock.forget_all()
+    here.go_back(decision.behind)
+    here.fault("failover", server=ServerName.CACHE, detail=decision.behind)
+    here.forget_server(ServerName.CACHE)
+    for process in here.crew.alive():
+        here.break_all(process.number, ServerName.CACHE)
 
 
 def can_freeze(parts: Parts, decision: Freeze) -> bool:

@@ -11,7 +11,8 @@ A script says what the director does.  A capital letter is a client (A is client
     A crash             kill the client; `crash runs`: a statement at the server goes on without it
     A restart           start it anew
     A pause, A resume   it stops, and goes on; `A skew -5`: its wall clock is set back
-    kill, start         the cache server; `kill database`; `start cache everything`: with what survived
+    kill, start         the cache server; `kill database`; `start cache snapshot 2`: what survived, and
+                        how many writes it lacks
     freeze cache        it takes requests and works on none; `thaw cache`
     partition cache     refused, for all clients; `partition cache A silent`: for one, in another manner
     heal cache          the opposite; `heal cache A`
@@ -88,7 +89,11 @@ def _read(words: list[str], clients: int) -> Iterator[Decision]:
         case "kill":
             yield Kill(ServerName(*rest or ["cache"]))
         case "start":
-            yield Start(ServerName(*rest[:1] or ["cache"]), *(Survived(word) for word in rest[1:]))
+            yield Start(
+                ServerName(*rest[:1] or ["cache"]),
+                *(Survived(word) for word in rest[1:2]),
+                *(int(word) for word in rest[2:]),
+            )
         case "freeze":
             yield Freeze(ServerName(rest[0]))
         case "thaw":
