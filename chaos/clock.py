@@ -1,7 +1,8 @@
 """The clock of a run, and how a client that sleeps waits for it: both ends.
 
-Rule 1. Time stands still unless the director moves it.  `RunClock` is one number in shared memory, the
-        nanoseconds since the start of the run; every client reads it, only the director writes it.
+Rule 1. Time stands still unless the director moves it.  `RunClock` is a page of shared memory: the nanoseconds
+        since the start of the run, and how far the wall clock of each client is ahead of that.  Every client
+        reads it, only the director writes it.
 Rule 2. Whoever sleeps says until when *before* blocking.  A director that sees every thread of a client
         blocked, and then reads what has arrived, knows every deadline of that client.
 Rule 3. Whoever sleeps blocks for real, without a time limit.  The director wakes a sleeper with a packet
@@ -45,6 +46,7 @@ _INT64 = struct.Struct("<q")
 _FD = struct.Struct("i")
 _NAME_BYTES = 64
 _CLOCK_BYTES = mmap.PAGESIZE
+_MOST_CLIENTS = 255
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 
 
@@ -94,6 +96,21 @@ class RunClock:
         if now_ns < 0:
             raise HarnessError(f"a run has no time before its start: {now_ns!r} ns")
         self._view[0] = now_ns
+
+    def skew_ns(self, client: int) -> int:
+        """By how much the wall clock of a client is ahead of the run (negative: behind)."""
+        return self._view[1 + client]
+
+    def set_skew_ns(self, client: int, skew_ns: int) -> None:
+        """Put the wall clock of a client forward, or back.  For the director alone, while no client runs."""
+        if not 0 <= client < _MOST_CLIENTS:
+            raise HarnessError(f"client {client!r} has no clock of its own; there are {_MOST_CLIENTS}")
+        self._view[1 + client] = skew_ns
+
+    def unskew(self) -> None:
+        """All wall clocks agree again."""
+        for client in range(_MOST_CLIENTS):
+            self._view[1 + client] = 0
 
     def close(self) -> None:
         """Let go of the memory and the descriptor.  Other processes keep theirs."""

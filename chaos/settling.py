@@ -116,6 +116,11 @@ class ProcessWatch:
         first = self._threads()
         return all(item[1] == "S" for item in first) and first == self._threads()
 
+    def stopped(self) -> bool:
+        """True if every thread has been stopped by a signal.  A process that is gone runs no more either."""
+        state, _ = self._main()
+        return state in "ZX" or all(item[1] == "T" for item in self._threads())
+
     def _main(self) -> tuple[str, int]:
         try:
             text = os.pread(self._stat, 1024, 0)

@@ -22,7 +22,10 @@ from cacheproof.models.decision import (
     Invoke,
     Kill,
     Partition,
+    Pause,
     Restart,
+    Resume,
+    Skew,
     Start,
     Thaw,
 )
@@ -92,16 +95,20 @@ ACTIONS: Mapping[type[Any], Action] = {
     Invoke: Action(_can_invoke, _invoke),
     Kill: Action(servers.can_kill, servers.kill),
     Partition: Action(network.can_partition, network.partition),
+    Pause: Action(clients.can_pause, clients.pause),
     Restart: Action(clients.can_restart, clients.restart),
+    Resume: Action(clients.can_resume, clients.resume),
+    Skew: Action(clients.can_skew, clients.skew),
     Start: Action(servers.can_start, servers.start),
     Thaw: Action(servers.can_thaw, servers.thaw),
 }
 
 
 def mends(parts: Parts) -> Iterator[Decision]:
-    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more.
+    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more,
+    every client goes on.
 
     Each is asked for when its turn comes: what one of them sets going may be of interest to the next.
     """
-    for source in (servers.mends, network.mends):
+    for source in (servers.mends, network.mends, clients.mends):
         yield from source(parts)

@@ -80,6 +80,9 @@ class Crew:
         A worker's main loop never ends by itself, so its connections are broken: most then end with an error.
         """
         for process in self.alive():
+            if process.paused:
+                process.kill()
+                continue
             if self._scenario.is_worker(process.number) and self._world.reuse_processes:
                 self._interrupt(process)
             if process.operation is None and process.ready:

@@ -61,7 +61,7 @@ class PassingTime:
         """The same for one client."""
         here = self._here
         process = here.crew.get(client)
-        found = [process.next_deadline_ns] if process else []
+        found = [process.next_deadline_ns] if process and not process.paused else []
         found += [
             here.due_ns.get(id(pending))
             for pending in here.world.wire.waiting()
@@ -71,7 +71,8 @@ class PassingTime:
 
     def _deadlines(self, without: Collection[int]) -> list[int]:
         here = self._here
-        found = [item.next_deadline_ns for item in here.crew.alive() if item.number not in without]
+        awake = (item for item in here.crew.alive() if item.number not in without and not item.paused)
+        found = [item.next_deadline_ns for item in awake]
         found += [here.world.cache_clock.next_deadline_ns() if here.world.cache_is_up() else None]
         found += list(here.due_ns.values())
         return [at for at in found if at is not None]
@@ -93,12 +94,16 @@ class PassingTime:
         self._exchanges.resolve_waiting()
         self._wake_sleepers(idle)
 
+    def catch_up(self) -> None:
+        """Wake who should have woken already."""
+        self._wake_sleepers({})
+
     def _wake_sleepers(self, idle: dict[int, int]) -> None:
         """Wake every client that is due, lowest first; count in `idle` who only slept on."""
         here = self._here
         for process in here.crew.alive():
             deadline = process.next_deadline_ns
-            if deadline is not None and deadline <= here.now_ns:
+            if deadline is not None and deadline <= here.now_ns and not process.paused:
                 before = (len(here.recorder.events), len(here.pending(process.number)))
                 process.wake(here.now_ns)
                 here.settle(process)

@@ -38,7 +38,7 @@ class _Inbox:
 class ClientProcess:
     """One forked client.  `ended` is True when its control line is closed: it has died by itself.
 
-    `last_words` say why it is gone, once that is known.
+    `paused` while it is stopped; `last_words` say why it is gone, once that is known.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ClientProcess:
         self.number = number
         self.operation: OpenOperation | None = None
         self.ready = False
+        self.paused = False
         self.last_words: str | None = None
         self.sleepers: list[Sleeper] = []
         self._reactor = reactor
@@ -120,7 +121,7 @@ class ClientProcess:
     def begin(self, seed: int) -> None:
         """Begin a run: construct the cache, with chance from `seed`."""
         self.ready = False
-        self._send({"seed": seed})
+        self._send({"seed": seed, "client": self.number})
 
     def order(self, f: str, args: list[Value]) -> None:
         self._send({"f": f, "args": args})
@@ -142,6 +143,18 @@ class ClientProcess:
         due = [item for item in self.sleepers if item.deadline_ns is not None and item.deadline_ns <= now_ns]
         if due:
             min(due, key=lambda item: item.deadline_ns or 0).wake()
+
+    def stop(self) -> None:
+        """SIGSTOP; returns when no thread of it can run any more."""
+        os.kill(self.pid, signal.SIGSTOP)
+        while not self._watch.stopped():
+            os.sched_yield()
+        self.paused = True
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self.paused = False
+        os.kill(self.pid, signal.SIGCONT)
 
     # -- how it is -----------------------------------------------------------------------------------------
 

@@ -77,13 +77,19 @@ class Situation:
         return client in self.crew.down
 
     def can_run(self, client: int) -> bool:
-        """False for a client that would have to be started while a server does not answer: it would never be ready."""
-        return self.crew.get(client) is not None or not self.world.wire.is_mute(client)
+        """False for a client that is paused, or that would have to be started while a server does not answer."""
+        process = self.crew.get(client)
+        return not process.paused if process else not self.world.wire.is_mute(client)
 
     # -- settling ------------------------------------------------------------------------------------------
 
     def settle(self, process: ClientProcess) -> None:
-        """Wait until the client can do nothing more by itself; then record what it said."""
+        """Wait until the client can do nothing more by itself; then record what it said.
+
+        One that is paused does nothing at all, and has not noticed anything.
+        """
+        if process.paused:
+            return
         self.crew.settle(process)
         if self.world.wire.broken:
             raise CacheError(self.world.wire.broken[0])

@@ -113,6 +113,7 @@ class World:
         self.runs += 1
         self.wire.end()
         self.clock.set_ns(0)
+        self.clock.unskew()
         self._database_end.clean()
         self.records.reset(scenario.initial_values())
         if not self.servers.cache.running:

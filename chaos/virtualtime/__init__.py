@@ -4,7 +4,7 @@
 in a client, right after the fork, is the moment from which its time is that of the run.  A process that
 never attaches keeps real time.
 
-    installation   install, attach
+    installation   install, attach, go_by_clock_of
     coverage       what follows the run's clock, and what does not
     membership     which run this process belongs to, if any
     clocks         time, datetime, sleep
@@ -14,6 +14,6 @@ never attaches keeps real time.
 """
 
 from cacheproof.chaos.virtualtime.coverage import NOT_VIRTUALISED, VIRTUALISED
-from cacheproof.chaos.virtualtime.installation import attach, install
+from cacheproof.chaos.virtualtime.installation import attach, go_by_clock_of, install
 
-__all__ = ["NOT_VIRTUALISED", "VIRTUALISED", "attach", "install"]
+__all__ = ["NOT_VIRTUALISED", "VIRTUALISED", "attach", "go_by_clock_of", "install"]
