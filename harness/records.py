@@ -63,12 +63,20 @@ class RecordsTable:
     """The director's own session at the database."""
 
     def __init__(self, session: PgUpstream) -> None:
-        self._session = session
         self._resets = 0
         session.query("set client_min_messages = error")
         session.query(_SETUP)
+        self._use(session)
+
+    def _use(self, session: PgUpstream) -> None:
+        self._session = session
         session.query("set session_replication_role = replica")  # what is put back here fires no trigger
         session.query(_PREPARE)
+
+    def reopen(self, session: PgUpstream) -> None:
+        """Go on with another session: the database has been restarted, and the tables are as they were."""
+        self._session.close()
+        self._use(session)
 
     def reset(self, initial: Mapping[str, str]) -> None:
         """Put the initial rows back and forget all versions, without firing the trigger."""

@@ -188,7 +188,7 @@ class Situation:
         upstream = pending.link.upstream
         if isinstance(upstream, RedisUpstream):
             self.world.cache_clock.admin.call("CLIENT", "KILL", "ID", upstream.id)
-        elif upstream is not None and in_flight is InFlight.CANCELLED:
+        elif upstream is not None and in_flight is InFlight.CANCELLED and self.world.database_is_up():
             pid = self.world.session_pid(upstream)
             self.world.terminate(pid)
             self.world.wait_gone([pid])
@@ -196,6 +196,11 @@ class Situation:
     def end_dropped(self) -> None:
         """Wait until the database has rolled back what was dropped, and what goes on alone waits or is done."""
         wire = self.world.wire
+        if not self.world.database_is_up():  # all sessions have ended with it
+            wire.dropped.clear()
+            wire.abandoned.clear()
+            self.zombies.clear()
+            return
         if wire.dropped:
             self.world.wait_gone(wire.dropped)
             wire.dropped.clear()
@@ -234,8 +239,10 @@ class Situation:
 
     def forget_server(self, server: ServerName) -> None:
         """A server has died: nothing that was on its way to it, or waited there, is there any more."""
-        self.fates = {name: fate for name, fate in self.fates.items() if name not in self.due_ns}
-        self.due_ns.clear()
+        for pending in self.world.wire.waiting():
+            if pending.link.server is server:
+                self.fates.pop(id(pending), None)
+                self.due_ns.pop(id(pending), None)
         self.delayed = [item for item in self.delayed if item.link.server is not server]
         self.queued = [item for item in self.queued if item[0].link.server is not server]
         for link in [link for link in self.world.wire.detached if link.server is server]:
@@ -277,6 +284,8 @@ class Situation:
 
         Those of a statement that went on without its client are nobody's.
         """
+        if not self.world.database_is_up():
+            return
         for row in self.world.records.new_versions():
             version = self._versions.get(row.key, 0) + 1
             self._versions[row.key] = version

@@ -92,8 +92,11 @@ class World:
         self.sockets = SocketTable()
         opened.callback(self.sockets.close)
         self.log = Path(self.servers.folder) / f"clients-{os.urandom(4).hex()}.log"
-        self.records = RecordsTable(self._session(opened))
-        self.watcher = self._session(opened)
+        self.records = RecordsTable(self._session())
+        opened.callback(lambda: self.records.close())
+        self.watcher = self._session()
+        opened.callback(lambda: self.watcher.close())
+        self._database_up = True
         self.zygote = Zygote(make_cache, self.clock, self.log)
         opened.callback(self.zygote.close)
         self.cache_clock = CacheClock(self.clock)
@@ -103,10 +106,8 @@ class World:
         for close in (self.wire.close, self._forget_admin, self.end_idle):
             opened.callback(close)
 
-    def _session(self, opened: ExitStack) -> PgUpstream:
-        session = PgUpstream(self.servers.database.address, _SESSION)
-        opened.callback(session.close)
-        return session
+    def _session(self) -> PgUpstream:
+        return PgUpstream(self.servers.database.address, _SESSION)
 
     def reset(self, scenario: Scenario) -> None:
         """Put everything back to the start of a run of `scenario`."""
@@ -114,6 +115,8 @@ class World:
         self.wire.end()
         self.clock.set_ns(0)
         self.clock.unskew()
+        if not self.database_is_up():
+            self.start_database()
         self._database_end.clean()
         self.records.reset(scenario.initial_values())
         if not self.servers.cache.running:
@@ -183,6 +186,30 @@ class World:
     def cache_is_up(self) -> bool:
         return self._admin is not None
 
+    # -- the database server -------------------------------------------------------------------------------
+
+    def kill_database(self) -> None:
+        """SIGKILL the database: its ports refuse; what it had acknowledged survives."""
+        self.servers.database.kill()
+        self._database_up = False
+        self._database_end.clear()
+        self.wire.refuse(ServerName.DATABASE)
+        for book in (self.wire.dropped, self.wire.abandoned):
+            book.clear()
+
+    def start_database(self) -> None:
+        """Start the database again, at the same addresses; it recovers first."""
+        self.servers.database.start()
+        stay_on_this_core(self.servers.database.pid)
+        self.records.reopen(self._session())
+        self.watcher.close()
+        self.watcher = self._session()
+        self._database_up = True
+        self.wire.admit(ServerName.DATABASE)
+
+    def database_is_up(self) -> bool:
+        return self._database_up
+
     # -- what may go wrong with the machine ----------------------------------------------------------------
 
     @property
@@ -192,7 +219,8 @@ class World:
 
     def expect_servers(self) -> None:
         """Raises EnvironmentFault if a server that should run does not."""
-        expected = [self.servers.database, *([self.servers.cache] if self.cache_is_up() else [])]
+        expected = [self.servers.database] if self.database_is_up() else []
+        expected += [self.servers.cache] if self.cache_is_up() else []
         for server in expected:
             if not server.running:
                 raise EnvironmentFault(

@@ -25,29 +25,38 @@ __all__ = [
 ]
 
 
+def _is_up(parts: Parts, server: ServerName) -> bool:
+    world = parts.situation.world
+    return world.cache_is_up() if server is ServerName.CACHE else world.database_is_up()
+
+
 def can_kill(parts: Parts, decision: Kill) -> bool:
-    return decision.server is ServerName.CACHE and parts.situation.world.cache_is_up()
+    return _is_up(parts, decision.server)
 
 
 def kill(parts: Parts, decision: Kill) -> None:
-    """The cache is gone, with all it held; every connection to it breaks, in client order."""
-    here = parts.situation
-    here.killed_ns = here.now_ns
-    here.world.kill_cache()
-    here.fault("kill", server=ServerName.CACHE)
-    here.world.wire.thaw(ServerName.CACHE)  # what comes back is a new process, which nobody has stopped
-    here.forget_server(ServerName.CACHE)
+    """The server is gone; every connection to it breaks, in client order."""
+    here, server = parts.situation, decision.server
+    if server is ServerName.CACHE:
+        here.killed_ns = here.now_ns
+        here.world.kill_cache()
+    else:
+        here.world.kill_database()
+    here.fault("kill", server=server)
+    here.world.wire.thaw(server)  # what comes back is a new process, which nobody has stopped
+    here.forget_server(server)
     for process in here.crew.alive():
-        here.break_all(process.number, ServerName.CACHE)
+        here.break_all(process.number, server)
 
 
 _SYNC_EVERY_S = 1.0
 
 
 def can_start(parts: Parts, decision: Start) -> bool:
-    here = parts.situation
-    if decision.server is not ServerName.CACHE or here.world.cache_is_up():
+    if _is_up(parts, decision.server):
         return False
+    if decision.server is ServerName.DATABASE:
+        return decision.survived is None and decision.behind == 0
     return _may_survive(parts, decision)
 
 
@@ -76,6 +85,11 @@ def _may_survive(parts: Parts, decision: Start) -> bool:
 def start(parts: Parts, decision: Start) -> None:
     """The server is there again, at the same address, with what survived."""
     here = parts.situation
+    if decision.server is ServerName.DATABASE:
+        here.world.start_database()
+        here.fault("start", server=decision.server)
+        here.record_commits(None)
+        return
     here.world.start_cache()
     if decision.survived in (None, Survived.NOTHING):
         here.images.clear()
@@ -113,9 +127,8 @@ def failover(parts: Parts, decision: Failover) -> None:
 
 
 def can_freeze(parts: Parts, decision: Freeze) -> bool:
-    world = parts.situation.world
-    down = decision.server is ServerName.CACHE and not world.cache_is_up()
-    return not down and not world.wire.is_frozen(decision.server)
+    frozen = parts.situation.world.wire.is_frozen(decision.server)
+    return _is_up(parts, decision.server) and not frozen
 
 
 def freeze(parts: Parts, decision: Freeze) -> None:
@@ -140,9 +153,8 @@ def thaw(parts: Parts, decision: Thaw) -> None:
 
 def mends(parts: Parts) -> Iterator[Decision]:
     """What the epilogue has to do so that both servers run."""
-    world = parts.situation.world
-    if not world.cache_is_up():
-        yield Start(ServerName.CACHE)
     for server in ServerName:
-        if world.wire.is_frozen(server):
+        if not _is_up(parts, server):
+            yield Start(server)
+        if parts.situation.world.wire.is_frozen(server):
             yield Thaw(server)
