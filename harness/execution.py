@@ -98,6 +98,11 @@ class Execution:
         """True if the client has crashed and has not been restarted."""
         return self._here.is_down(client)
 
+    @property
+    def states(self) -> int:
+        """How many states the cache has gone through, where the scenario may lead back to one; else 0."""
+        return len(self._here.images)
+
     def next_wake_ns(self) -> int | None:
         """The next virtual time at which a sleeper wakes or a blocking command gives up."""
         return self._parts.time.next_wake_ns()

@@ -219,6 +219,7 @@ class Situation:
     def break_off(self, link: Link) -> None:
         """Break a connection of a client, which sees a reset."""
         self.wounded.add(link.process)
+        self.queued = [item for item in self.queued if item[0].link is not link]
         self.world.wire.reset(link)
 
     def break_all(self, client: int, server: ServerName) -> None:

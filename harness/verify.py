@@ -27,12 +27,13 @@ from cacheproof.harness.steadiness import Doubt, first_doubt
 from cacheproof.harness.store import FailureStore, StoredFailure
 from cacheproof.harness.strategies.exhaustive import Explorer, SmallScope, scopes_for, steer
 from cacheproof.harness.strategies.machine import search
+from cacheproof.harness.strategies.moves import KEEPS
 from cacheproof.harness.world import PATIENCE_S, World
-from cacheproof.models.contract import Condition, Contract, Guarantee
+from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.properties import property_to_dict
 from cacheproof.models.report import Cell, Counterexample, Report, Scope
-from cacheproof.models.schedule import Scenario
+from cacheproof.models.schedule import Keeps, Scenario
 from cacheproof.models.verdict import Verdict
 
 __all__ = ["Progress", "verify"]
@@ -53,6 +54,9 @@ _KEEPS_STATE = (
     "the cache keeps state outside its instance (in a module, a class, an lru_cache); every run now gets new "
     "processes, which is slower"
 )
+
+_NUMBERED = (*CORE_CONDITIONS, *(item for item in Condition if item not in CORE_CONDITIONS))
+"""Conditions in an order that new ones do not change: a seed gives the same schedules for ever."""
 
 _MINIMISE_BUDGET = 300
 
@@ -248,7 +252,7 @@ class _Verification:
         if self.progress is not None:
             self.progress(what, runs)
 
-    def scenario(self, clients: int, keys: int = 1) -> Scenario:
+    def scenario(self, condition: Condition, clients: int, keys: int = 1) -> Scenario:
         names = tuple(f"user:{number}" for number in range(1, keys + 1))
         return Scenario(
             clients=clients,
@@ -256,6 +260,7 @@ class _Verification:
             keys=names,
             probes_s=self.contract.probes_s,
             seed=self.seed,
+            keeps=KEEPS.get(condition, Keeps.NOTHING),
         )
 
     def gather(self, runner: Runner, condition: Condition) -> Evidence:
@@ -312,7 +317,7 @@ class _Verification:
 
     def search_scope(self, runner: Runner, evidence: Evidence, scope: SmallScope, sample: list[Run]) -> None:
         explorer = Explorer()
-        scenario = self.scenario(scope.clients)
+        scenario = self.scenario(evidence.condition, scope.clients)
         count, complete = 0, False
         while count < self.profile.scope_limit and not complete and not self.hopeless(runner, evidence):
             run = runner.drive(
@@ -331,9 +336,9 @@ class _Verification:
             self.scopes.append(Scope(evidence.condition, scope.name, count, complete))
 
     def search_randomly(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
-        scenarios = [self.scenario(self.clients, self.keys)]
+        scenarios = [self.scenario(evidence.condition, self.clients, self.keys)]
         if self.clients == 2 and self.keys == 1:
-            scenarios += [self.scenario(3), self.scenario(2, 2)]
+            scenarios += [self.scenario(evidence.condition, 3), self.scenario(evidence.condition, 2, 2)]
 
         seen: list[Run] = []
 
@@ -342,7 +347,7 @@ class _Verification:
             seen[1:] = [run]
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
-        number = self.seed * 31 + list(Condition).index(evidence.condition)
+        number = self.seed * 31 + _NUMBERED.index(evidence.condition)
         try:
             search(
                 runner,
