@@ -84,7 +84,11 @@ class Step:
     def took_effect(self) -> bool:
         """True if the server carried the request out: it arrived, and was neither an error nor refused."""
         reply = self.exchange.reply
-        if self.exchange.fate is Fate.REQUEST_LOST or (isinstance(reply, dict) and "error" in reply):
+        if self.exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED) or (
+            isinstance(reply, dict) and "error" in reply
+        ):
+            return False
+        if self.exchange.fate is Fate.DELAYED and not self.exchange.waited:  # it has not arrived
             return False
         conditional = {"NX", "XX", "IFEQ"} & {word.upper() for word in self.exchange.request}
         return not (conditional and reply is None and self.exchange.fate is Fate.DELIVERED)
@@ -135,7 +139,7 @@ def pops(exchange: Exchanged) -> bool:
 
 def acknowledges(exchange: Exchanged) -> bool:
     """True if the exchange took delivered entries off a stream's pending list for good."""
-    return "XACK" in _verbs(exchange) and exchange.fate is not Fate.REQUEST_LOST
+    return "XACK" in _verbs(exchange) and exchange.fate not in (Fate.REQUEST_LOST, Fate.REFUSED)
 
 
 def delivers(exchange: Exchanged) -> bool:
