@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cacheproof.harness.faults import clients, keys, network, servers
+from cacheproof.chaos.wire.link import Pending
+from cacheproof.harness.faults import clients, keys, network, replica, servers
 from cacheproof.harness.parts import Parts
 from cacheproof.models.decision import (
     Advance,
@@ -21,8 +22,10 @@ from cacheproof.models.decision import (
     Heal,
     Invoke,
     Kill,
+    Lag,
     Partition,
     Pause,
+    Replicate,
     Restart,
     Resume,
     Skew,
@@ -58,12 +61,23 @@ def _can_deliver(parts: Parts, decision: Deliver) -> bool:
     if decision.pick >= len(pending):
         return False
     chosen = pending[decision.pick]
-    if decision.fate is Fate.REFUSED:
-        refusal = REFUSALS.get(decision.error or "")
-        return refusal is not None and refusal.server is chosen.link.server and chosen.link.can_refuse(chosen)
-    frozen = parts.situation.world.wire.is_frozen(chosen.link.server)
-    return decision.fate is Fate.DELIVERED or not (
-        frozen or (decision.fate is Fate.DELAYED and chosen.blocks_s is not None)
+    match decision.fate:
+        case Fate.DELIVERED:
+            return True
+        case Fate.REFUSED:
+            frozen = parts.situation.world.wire.is_frozen(chosen.link.server)
+            return not frozen and _can_refuse(chosen, decision.error)
+        case Fate.DELAYED if chosen.blocks_s is not None:
+            return False  # whoever waits for an event does nothing if it comes too late
+    return not chosen.link.mute  # what a client is told of a loss comes from where nothing comes from now
+
+
+def _can_refuse(pending: Pending, error: str | None) -> bool:
+    refusal = REFUSALS.get(error or "")
+    return (
+        refusal is not None
+        and refusal.server is pending.link.server
+        and pending.link.can_refuse(pending, refusal)
     )
 
 
@@ -94,8 +108,10 @@ ACTIONS: Mapping[type[Any], Action] = {
     Heal: Action(network.can_heal, network.heal),
     Invoke: Action(_can_invoke, _invoke),
     Kill: Action(servers.can_kill, servers.kill),
+    Lag: Action(replica.can_lag, replica.lag),
     Partition: Action(network.can_partition, network.partition),
     Pause: Action(clients.can_pause, clients.pause),
+    Replicate: Action(replica.can_replicate, replica.replicate),
     Restart: Action(clients.can_restart, clients.restart),
     Resume: Action(clients.can_resume, clients.resume),
     Skew: Action(clients.can_skew, clients.skew),
@@ -105,10 +121,10 @@ ACTIONS: Mapping[type[Any], Action] = {
 
 
 def mends(parts: Parts) -> Iterator[Decision]:
-    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more,
-    every client goes on.
+    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more, no
+    replica lags, every client goes on.
 
     Each is asked for when its turn comes: what one of them sets going may be of interest to the next.
     """
-    for source in (servers.mends, network.mends, clients.mends):
+    for source in (servers.mends, network.mends, replica.mends, clients.mends):
         yield from source(parts)

@@ -56,6 +56,7 @@ def client_main(
         urls = (environment.redis_url, environment.database_url)
         _around = watch_connects([port for url in urls if (port := urlsplit(url).port)])
         virtualtime.attach(registrar)
+        virtualtime.prepare()
         _serve(make_cache, environment, control)
         code = 0
     except _ENDS as error:

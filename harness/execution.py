@@ -94,6 +94,10 @@ class Execution:
     def operation(self, client: int) -> OpenOperation | None:
         return self._here.operation(client)
 
+    def is_held_back(self, client: int) -> bool:
+        """True if the client is in an operation, and a fault keeps something back from it."""
+        return self._here.is_held_back(client)
+
     def is_down(self, client: int) -> bool:
         """True if the client has crashed and has not been restarted."""
         return self._here.is_down(client)

@@ -88,7 +88,7 @@ def plainer_forms(decision: Decision) -> Iterator[Decision]:
             yield replace(decision, fate=Fate.REPLY_LOST)
         case Partition(manner=manner) if manner is not Manner.REFUSE:
             yield replace(decision, manner=Manner.REFUSE)
-        case Start(behind=behind) | Failover(behind=behind) if behind > 1:
+        case Start(behind=behind) | Failover(behind=behind) if behind > 0:
             yield replace(decision, behind=behind - 1)
         case Crash(in_flight=InFlight.RUNS):
             yield replace(decision, in_flight=InFlight.CANCELLED)

@@ -24,6 +24,7 @@ from cacheproof.models.decision import (
     Heal,
     Invoke,
     Kill,
+    Lag,
     Partition,
     Pause,
     Replicate,
@@ -56,7 +57,7 @@ Decisions = tuple[Decision, ...]
 OWNED = (Invoke, Deliver, Crash, Restart)
 """Decisions by which one client goes on, or does not."""
 WORLD = (
-    *(Kill, Start, Freeze, Thaw, Failover, Replicate, Partition, Heal),
+    *(Kill, Start, Freeze, Thaw, Failover, Lag, Replicate, Partition, Heal),
     *(Expire, Evict, Flush, Advance, Arrive, Pause, Resume, Skew),
 )
 """Faults that take no step of an operation."""

@@ -30,8 +30,8 @@ class Situation:
     """The state of a run in progress.
 
     `recorder` holds the events.  `wounded` are the clients that have lost a connection: many a cache does not
-    open it again.  `fates` and `due_ns` tell, for an exchange that a server keeps waiting (by its id), what is
-    to become of it, and when it gives up by itself.  `zombies` are database sessions that go on without their
+    open it again.  `fates` and `due_ns` tell, for an exchange that a server keeps waiting, what is to become of
+    it, and when it gives up by itself.  `zombies` are database sessions that go on without their
     client.  `doubtful` is set when a server has broken off where it should not.  `delayed` are requests that will
     arrive later although their clients have lost the connection, `queued` those that a frozen server has taken,
     both in order.  `images` are the states that the cache has gone through, where the scenario may lead back to one;
@@ -48,8 +48,8 @@ class Situation:
         self.recorder.observer = observer
         self.crew = Crew(world, scenario)
         self.wounded: set[int] = set()
-        self.fates: dict[int, Fate] = {}
-        self.due_ns: dict[int, int] = {}
+        self.fates: dict[Pending, Fate] = {}
+        self.due_ns: dict[Pending, int] = {}
         self.zombies: list[int] = []
         self.doubtful = False
         self.delayed: list[Pending] = []
@@ -71,6 +71,11 @@ class Situation:
     def operation(self, client: int) -> OpenOperation | None:
         process = self.crew.get(client)
         return process.operation if process else None
+
+    def is_held_back(self, client: int) -> bool:
+        """True if the client is in an operation, and a fault keeps something back from it."""
+        links = self.world.wire.links(client)
+        return self.operation(client) is not None and any(link.connected and link.held_back for link in links)
 
     def is_down(self, client: int) -> bool:
         """True if the client has crashed and has not been restarted."""
@@ -95,6 +100,7 @@ class Situation:
             raise CacheError(self.world.wire.broken[0])
         if len(self.world.wire.links(process.number)) > _MOST_CONNECTIONS // 2:
             self._count_connections()
+        self._note_given_up(process)
         self._hear_returns(process)
         if self.world.wire.dropped or self.world.wire.abandoned or self.zombies:
             self.end_dropped()
@@ -108,6 +114,16 @@ class Situation:
                 f"the cache leaks connections: {sum(held.values())} are open in one run, {held[most]} of them of "
                 f"{most}; close each when it is done, or open one for each server and keep it"
             )
+
+    def _note_given_up(self, process: ClientProcess) -> None:
+        """A request that its client has given up may take effect all the same, now or once nothing is broken."""
+        for link in self.world.wire.links(process.number):
+            if link.connected or link.head is None:
+                continue
+            if process.operation is not None:
+                process.operation.touched = True
+            if link.mute:
+                self.wounded.add(process.number)
 
     def _hear_returns(self, process: ClientProcess) -> None:
         """Record what the client has said: that it is ready, or how its operation ended."""
@@ -173,18 +189,29 @@ class Situation:
         self.crew.bury(process)
         for link in self.world.wire.links(process.number):
             head = link.head
-            if head is not None and any(head is pending for pending, _ in self.queued):
-                self.world.wire.detach(link)  # it is in the server's hands, which will work on it
+            reached = link.upstream is not None or (head is not None and head.delivered)
+            if self.world.wire.is_frozen(link.server) and reached:
+                self._leave_behind(link)
                 continue
             if head is not None and head.delivered and not head.parked:
                 self._end_waiting(head, in_flight)
             self.world.wire.reset(link)
         self.end_dropped()
 
+    def _leave_behind(self, link: Link) -> None:
+        """A server that is frozen does not notice that a client is gone, and will work on what it has."""
+        head = link.head
+        if head is None or not head.delivered:
+            link.queue.clear()
+        else:
+            self.fates.pop(head, None)
+            self.due_ns.pop(head, None)
+        self.world.wire.detach(link)
+
     def _end_waiting(self, pending: Pending, in_flight: InFlight) -> None:
         """End the wait of an exchange at its server, unless it is to go on without its client."""
-        self.fates.pop(id(pending), None)
-        self.due_ns.pop(id(pending), None)
+        self.fates.pop(pending, None)
+        self.due_ns.pop(pending, None)
         upstream = pending.link.upstream
         if isinstance(upstream, RedisUpstream):
             self.world.cache_clock.admin.call("CLIENT", "KILL", "ID", upstream.id)
@@ -220,6 +247,9 @@ class Situation:
         """Break a connection of a client, which sees a reset."""
         self.wounded.add(link.process)
         self.queued = [item for item in self.queued if item[0].link is not link]
+        if link.head is not None:
+            self.fates.pop(link.head, None)
+            self.due_ns.pop(link.head, None)
         self.world.wire.reset(link)
 
     def break_all(self, client: int, server: ServerName) -> None:
@@ -235,6 +265,9 @@ class Situation:
         links = [link for link in self.world.wire.links(client) if link.server is server]
         for link in links:
             self.world.wire.go_on(link)
+            if not link.connected and link.head is not None and not link.head.delivered:
+                self.delayed.append(link.head)  # its client has given it up, and it is under way all the same
+                self.world.wire.detach(link)
         if links and (process := self.crew.get(client)):
             self.settle(process)
 
@@ -242,8 +275,8 @@ class Situation:
         """A server has died: nothing that was on its way to it, or waited there, is there any more."""
         for pending in self.world.wire.waiting():
             if pending.link.server is server:
-                self.fates.pop(id(pending), None)
-                self.due_ns.pop(id(pending), None)
+                self.fates.pop(pending, None)
+                self.due_ns.pop(pending, None)
         self.delayed = [item for item in self.delayed if item.link.server is not server]
         self.queued = [item for item in self.queued if item[0].link.server is not server]
         for link in [link for link in self.world.wire.detached if link.server is server]:
@@ -273,10 +306,10 @@ class Situation:
         process: int | None = None,
         server: ServerName | None = None,
         detail: str | float | None = None,
-    ) -> None:
+    ) -> Faulted:
         """Record a fault, and whom it met in the middle of an operation."""
         overlapped = tuple(item.number for item in self.crew.alive() if item.operation)
-        self.recorder(
+        return self.recorder(
             Faulted, fault=fault, process=process, server=server, detail=detail, overlapped=overlapped
         )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cacheproof.chaos.cacheclock import CacheClock
+from cacheproof.chaos.cacheclock import CacheClock, Disturbance
 from cacheproof.chaos.clock import RunClock
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.servers import Servers
 from cacheproof.chaos.settling import SocketTable
 from cacheproof.chaos.wire.pglink import DatabaseEnd
 from cacheproof.chaos.wire.reactor import Reactor
@@ -49,9 +49,14 @@ _SCRIPT_COUNTS = (b"number_of_cached_scripts", b"number_of_functions", b"number_
 
 
 def _flush(admin: RedisUpstream) -> None:
-    """Empty the cache.  Forgetting scripts builds an interpreter anew, so it is done only if there are any."""
-    memory = admin.call_many([("FLUSHALL",), ("INFO", "memory")])[1].value
-    said = memory if isinstance(memory, bytes) else b""
+    """Empty the cache.  Forgetting scripts builds an interpreter anew, so it is done only if there are any.
+
+    A server before Redis 7 counts no functions, since it has none, and refuses to forget them.
+    """
+    emptied, memory = admin.call_many([("FLUSHALL",), ("INFO", "memory")])
+    if emptied.is_error:
+        raise EnvironmentFault(f"the cache refuses FLUSHALL: {emptied.value!r}; allow it to the harness")
+    said = memory.value if isinstance(memory.value, bytes) else b""
     if not all(b"\r\n%s:0\r\n" % name in said for name in _SCRIPT_COUNTS):
         admin.call_many([("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
 
@@ -62,7 +67,7 @@ class World:
     def __init__(
         self,
         make_cache: Callable[[Environment], Any],
-        servers: EmbeddedServers,
+        servers: Servers,
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -99,8 +104,10 @@ class World:
         self._database_up = True
         self.zygote = Zygote(make_cache, self.clock, self.log)
         opened.callback(self.zygote.close)
-        self.cache_clock = CacheClock(self.clock)
-        self._cache_end = CacheEnd(RedisPool(self.servers.cache), self.cache_clock)
+        import_mode = self.servers.features.import_mode
+        self.cache_clock = CacheClock(self.clock, import_mode=import_mode)
+        pool = RedisPool(self.servers.cache, import_source=import_mode)
+        self._cache_end = CacheEnd(pool, self.cache_clock)
         self._database_end = DatabaseEnd(self.servers.database)
         self.wire = Wire(self.reactor, self._cache_end, self._database_end)
         for close in (self.wire.close, self._forget_admin, self.end_idle):
@@ -115,6 +122,7 @@ class World:
         self.wire.end()
         self.clock.set_ns(0)
         self.clock.unskew()
+        self.clock.ask_no_more()
         if not self.database_is_up():
             self.start_database()
         self._database_end.clean()
@@ -135,8 +143,9 @@ class World:
     def _admin_line(self) -> RedisUpstream:
         if self._admin is None:
             self._admin = RedisUpstream(self.servers.cache.address, 2, import_source=False)
-            self._admin.call("CONFIG", "SET", "import-mode", "yes")
-            self._admin.call("CLIENT", "IMPORT-SOURCE", "ON")
+            if self.servers.features.import_mode:
+                self._admin.call("CONFIG", "SET", "import-mode", "yes")
+                self._admin.call("CLIENT", "IMPORT-SOURCE", "ON")
         return self._admin
 
     def _forget_admin(self) -> None:
@@ -166,6 +175,7 @@ class World:
 
     def kill_cache(self) -> None:
         """SIGKILL the cache: its ports refuse, nothing of it survives."""
+        self.cache_clock.disturbance()  # while it can be asked
         self.servers.cache.kill()
         self._forget_admin()
         self._cache_end.pool.clear()
@@ -175,7 +185,7 @@ class World:
         """Start the cache again, empty, at the same addresses."""
         self.servers.cache.start()
         stay_on_this_core(self.servers.cache.pid)
-        self.cache_clock.begin(self._admin_line())
+        self.cache_clock.rejoin(self._admin_line())
         try:
             self.wire.admit(ServerName.CACHE)
         except EnvironmentFault as error:
@@ -209,6 +219,13 @@ class World:
 
     def database_is_up(self) -> bool:
         return self._database_up
+
+    def disturbance(self) -> Disturbance | None:
+        """Why nothing can be said of the run up to now: real time, or chance, had a part in it."""
+        try:
+            return self.cache_clock.disturbance() if self.cache_is_up() else None
+        except ConnectionError as error:
+            raise self.fault_of(error) from error
 
     # -- what may go wrong with the machine ----------------------------------------------------------------
 

@@ -23,7 +23,8 @@ their canonical order (see `cacheproof.chaos.wire`); it is 0 for a client that d
     evict     key                   the cache drops a key for want of memory
     flush     what                  the cache loses all its keys, or all its scripts
     failover  behind                a replica takes over from the cache, which lacks the last writes
-    replicate commits               the database's read replica catches up by so many commits
+    lag                             the database's read replica falls behind: it gets no commits any more
+    replicate commits               it catches up by so many of them; once it has them all, it follows again
     advance   seconds               virtual time passes: ttls run out, sleepers wake
 """
 
@@ -52,6 +53,7 @@ __all__ = [
     "InFlight",
     "Invoke",
     "Kill",
+    "Lag",
     "Manner",
     "Partition",
     "Pause",
@@ -244,6 +246,11 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Lag:
+    """From now on the read replica shows what the database holds at this moment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replicate:
     commits: int = 1
 
@@ -272,6 +279,7 @@ Decision = (
     | Evict
     | Flush
     | Failover
+    | Lag
     | Replicate
     | Advance
 )
@@ -289,6 +297,7 @@ _TYPES: Mapping[str, type[Any]] = {
     "heal": Heal,
     "invoke": Invoke,
     "kill": Kill,
+    "lag": Lag,
     "partition": Partition,
     "pause": Pause,
     "replicate": Replicate,

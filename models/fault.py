@@ -132,10 +132,16 @@ FAULTS: Mapping[str, Fault] = _table(
         "failover",
         _in(Condition.FAILOVER),
     ),
-    Fault("replicate", "the read replica catches up", "replicate", _in(Condition.REPLICA_LAG)),
+    Fault("lag", "the read replica of the database falls behind", "lag", _in(Condition.REPLICA_LAG)),
+    Fault("replicate", "the read replica catches up", "replicate", _in(Condition.REPLICA_LAG), mends=True),
     # what the cache holds
     Fault("expire", "a key expires", "expire", _in(Condition.EXPIRY)),
-    Fault("advance", "time passes", "advance", _in(Condition.EXPIRY, Condition.APP_PAUSE)),
+    Fault(
+        "advance",
+        "time passes",
+        "advance",
+        _in(Condition.EXPIRY, Condition.APP_PAUSE, Condition.CACHE_DOWN, Condition.PARTITION),
+    ),
     Fault("evict", "a key is evicted for want of memory", "evict", _in(Condition.EVICTION)),
     Fault("flush", "all keys, or all scripts, are gone", "flush", _in(Condition.EVICTION)),
 )

@@ -14,7 +14,20 @@ from cacheproof.models.event import Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Value
 
-__all__ = ["Step", "acknowledges", "delivers", "mentioned", "operation_at", "pops", "steps"]
+__all__ = [
+    "REPLICA_MARK",
+    "Step",
+    "acknowledges",
+    "delivers",
+    "is_on_replica",
+    "mentioned",
+    "operation_at",
+    "pops",
+    "steps",
+]
+
+REPLICA_MARK = "/* replica */ "
+"""How the words of a statement begin that was asked of the database's read replica."""
 
 _SETS = frozenset(
     {
@@ -181,3 +194,8 @@ def _open_at(operations: Iterable[Operation], index: int) -> Operation | None:
 
 def _verbs(exchange: Exchanged) -> frozenset[str]:
     return frozenset(part.split()[0] for part in exchange.verb.split(";") if part.strip())
+
+
+def is_on_replica(exchange: Exchanged) -> bool:
+    """Whether the database's read replica was asked, which may lag behind."""
+    return bool(exchange.request) and exchange.request[0].startswith(REPLICA_MARK)

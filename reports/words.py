@@ -242,9 +242,10 @@ _FAULT_WORDS: Mapping[str, Callable[[Faulted], str]] = {
         "↻ can be reached again" if event.process is None else f"↻ the {event.server} is back"
     ),
     "kill": lambda event: "✕ is killed",
+    "lag": lambda event: "✕ its replica falls behind",
     "partition": _partition,
     "pause": lambda event: "✕ pauses",
-    "replicate": lambda event: "↻ the replica catches up",
+    "replicate": lambda event: "↻ its replica catches up",
     "restart": lambda event: "↻ starts anew",
     "resume": lambda event: "↻ goes on",
     "skew": _skew,

@@ -120,6 +120,10 @@ class Wire:
             if port.server is server and self._cuts.get((port.process, server)) is not Manner.REFUSE:
                 self._open_port(port)
 
+    def closed_ports(self) -> set[int]:
+        """The numbers of the ports on which nobody listens now: connections to them are refused."""
+        return {port.number for port in self._ports.values() if port.listener is None and port.number}
+
     def _close_port(self, port: _Port) -> None:
         if port.listener is not None:
             self._reactor.unregister(port.listener.fileno())
@@ -176,10 +180,20 @@ class Wire:
         cut = [manner for server in ServerName if (manner := self._cuts.get((process, server)))]
         return bool(self._frozen) or any(manner is not Manner.REFUSE for manner in cut)
 
+    @property
+    def is_held_up(self) -> bool:
+        """True while a partition or a frozen server keeps anything back from anybody."""
+        return bool(self._cuts or self._frozen)
+
+    def is_held_back(self, line: int) -> bool:
+        """True if a fault keeps something back on this connection of a client (`Link.line`)."""
+        return self.is_held_up and any(link.line == line and link.held_back for link in self.all_links())
+
     def _tune(self, link: Link) -> None:
         manner = self._cuts.get((link.process, link.server))
         link.mute = manner is not None or link.server in self._frozen
         link.deaf = manner in (Manner.SILENT, Manner.REQUESTS)
+        link.hushed = manner in (Manner.SILENT, Manner.REPLIES) or link.server in self._frozen
 
     def go_on(self, link: Link) -> None:
         """Answer and pass on what a link was kept from."""
@@ -189,12 +203,15 @@ class Wire:
             link.closing = True
         if link.closing:
             self._hang_up(link)
+        elif not link.connected and not link.queue:
+            self._release(link)
 
     def detach(self, link: Link) -> None:
         """Take a link from its client, which sees a reset; its server hears nothing of that."""
         self._close_client(link, reset=True)
         self._links[link.process].remove(link)
         self.detached.append(link)
+        link.mute = link.deaf = link.hushed = False  # there is nobody left who could notice
 
     def let_go(self, link: Link) -> None:
         """The server hears that a detached link is at its end."""
@@ -310,6 +327,15 @@ class Wire:
         elif not link.connected and not link.queue:
             self._release(link)
 
+    def pass_by(self, pending: Pending) -> None:
+        """Take an exchange that nobody hears the answer to off its link, and pass on what came behind it."""
+        link = pending.link
+        link.queue.popleft()
+        try:
+            link.advance()
+        except ConnectionError:
+            link.queue.clear()
+
     def listening(self) -> list[Link]:
         """The links on which a server may say something unasked, in order of client."""
         if not any(link.listening for links in self._links.values() for link in links):
@@ -318,7 +344,7 @@ class Wire:
 
     def overhear(self) -> bool:
         """Pass on what servers pushed without being asked; True if there was anything."""
-        listening = self.listening()
+        listening = [link for link in self.listening() if not link.hushed]
         if any(link.server is ServerName.CACHE and link.upstream for link in listening):
             self._cache.time.catch_up()
         heard = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cacheproof.harness.parts import Parts
-from cacheproof.models.decision import Crash, Decision, Pause, Restart, Resume, Skew
+from cacheproof.models.decision import Crash, Decision, InFlight, Pause, Restart, Resume, Skew
 from cacheproof.models.operation import Outcome
 
 __all__ = [
@@ -30,7 +30,8 @@ def crash(parts: Parts, decision: Crash) -> None:
     here = parts.situation
     process = here.crew.get(decision.client)
     assert process is not None
-    here.fault("crash", process=decision.client)
+    runs = decision.in_flight is InFlight.RUNS
+    here.fault("crash", process=decision.client, detail=decision.in_flight.value if runs else None)
     if process.operation is not None:
         here.returned(process, Outcome.INFO, process.operation.value, "the client crashed")
     here.bury(process, decision.in_flight)

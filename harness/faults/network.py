@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cacheproof.chaos.wire.link import Pending
 from cacheproof.harness.parts import Parts
-from cacheproof.models.decision import Arrive, Decision, Heal, Manner, Partition
+from cacheproof.models.decision import Arrive, Decision, Heal, Manner, Partition, ServerName
 
 __all__ = ["arrive", "can_arrive", "can_heal", "can_partition", "heal", "mends", "partition"]
 
@@ -50,6 +50,7 @@ def heal(parts: Parts, decision: Heal) -> None:
     for number in concerned:
         parts.exchanges.hand_on_withheld(number, decision.server)
         here.go_on(number, decision.server)
+    parts.exchanges.overhear()
 
 
 def can_arrive(parts: Parts, decision: Arrive) -> bool:
@@ -77,7 +78,11 @@ def _late(parts: Parts, client: int) -> list[Pending]:
 def mends(parts: Parts) -> Iterator[Decision]:
     """What the epilogue has to do so that the network works and nothing is under way any more."""
     here = parts.situation
-    for (number, server), _ in sorted(here.world.wire.cuts().items()):
-        yield Heal(server, number)
+    for server in ServerName:
+        cut = sorted(number for number, name in here.world.wire.cuts() if name is server)
+        if len(cut) == here.scenario.processes > 1:
+            yield Heal(server)
+        else:
+            yield from (Heal(server, number) for number in cut)
     while here.delayed:
         yield Arrive(here.delayed[0].link.process)

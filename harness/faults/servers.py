@@ -2,9 +2,16 @@
 
 What survives a kill is what the cache keeps besides its memory (`Scenario.keeps`).  A kill is not power loss: what had
 been written to the append-only file is in the hands of the kernel, and only power loss takes it away.
+
+    keeps       a start brings back
+    nothing     nothing
+    replica     nothing: what has taken over is another matter (a failover)
+    snapshots   the last snapshot, which may be as old as the cache (`snapshot`, so many writes behind)
+    everysec    everything; after power loss what was synced, which lacks writes of the last second (`synced`)
+    always      everything, after power loss as well
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cacheproof.harness.parts import Parts
 from cacheproof.models.decision import Decision, Failover, Freeze, Kill, ServerName, Start, Survived, Thaw
@@ -31,7 +38,7 @@ def _is_up(parts: Parts, server: ServerName) -> bool:
 
 
 def can_kill(parts: Parts, decision: Kill) -> bool:
-    return _is_up(parts, decision.server)
+    return _is_up(parts, decision.server) and parts.situation.world.servers.features.control
 
 
 def kill(parts: Parts, decision: Kill) -> None:
@@ -50,6 +57,18 @@ def kill(parts: Parts, decision: Kill) -> None:
 
 
 _SYNC_EVERY_S = 1.0
+_BY_ITSELF: Mapping[Keeps, Survived] = {
+    Keeps.NOTHING: Survived.NOTHING,
+    Keeps.REPLICA: Survived.NOTHING,
+    Keeps.SNAPSHOTS: Survived.SNAPSHOT,
+    Keeps.EVERYSEC: Survived.EVERYTHING,
+    Keeps.ALWAYS: Survived.EVERYTHING,
+}
+"""What survives where the decision does not say."""
+
+
+def _survived(parts: Parts, decision: Start) -> Survived:
+    return decision.survived or _BY_ITSELF[parts.situation.scenario.keeps]
 
 
 def can_start(parts: Parts, decision: Start) -> bool:
@@ -66,9 +85,9 @@ def _may_survive(parts: Parts, decision: Start) -> bool:
     keeps = here.scenario.keeps
     if behind >= len(here.images) > 0:
         return False
-    match decision.survived:
-        case None | Survived.NOTHING:
-            return behind == 0
+    match _survived(parts, decision):
+        case Survived.NOTHING:
+            return behind == 0 and keeps in (Keeps.NOTHING, Keeps.REPLICA)
         case Survived.EVERYTHING:
             return behind == 0 and keeps in (Keeps.ALWAYS, Keeps.EVERYSEC)
         case Survived.SNAPSHOT:
@@ -91,19 +110,21 @@ def start(parts: Parts, decision: Start) -> None:
         here.record_commits(None)
         return
     here.world.start_cache()
-    if decision.survived in (None, Survived.NOTHING):
+    survived = _survived(parts, decision)
+    if survived is Survived.NOTHING:
         here.images.clear()
     else:
         here.go_back(decision.behind)
-    here.fault("start", server=ServerName.CACHE, detail=_words(decision))
+    here.fault("start", server=ServerName.CACHE, detail=_words(survived, decision.behind))
     here.keep_image()
 
 
-def _words(decision: Start) -> str | None:
-    if decision.survived is None:
+def _words(survived: Survived, behind: int) -> str | None:
+    """What survived, in words of a history; nothing goes without saying."""
+    if survived is Survived.NOTHING:
         return None
-    lacks = f", {decision.behind} writes behind" if decision.behind else ""
-    return f"{decision.survived.value}{lacks}"
+    lacks = f", {behind} write{'' if behind == 1 else 's'} behind" if behind else ""
+    return f"{survived.value}{lacks}"
 
 
 def can_failover(parts: Parts, decision: Failover) -> bool:
@@ -113,13 +134,18 @@ def can_failover(parts: Parts, decision: Failover) -> bool:
 
 
 def failover(parts: Parts, decision: Failover) -> None:
-    """The replica takes the address over: it knows no scripts and no connections, and lacks the last writes."""
+    """The replica takes the address over: it knows no scripts and no connections, and lacks the last writes.
+
+    Functions are data, so it has those that had been sent to it.
+    """
     here = parts.situation
+    here.world.wire.thaw(ServerName.CACHE)  # whoever takes over is not the one that was stopped
     admin = here.world.cache_clock.admin
     admin.call("FLUSHALL")
     admin.call("SCRIPT", "FLUSH")
     here.world.cache_clock.forget_all()
     here.go_back(decision.behind)
+    here.keep_image()
     here.fault("failover", server=ServerName.CACHE, detail=decision.behind)
     here.forget_server(ServerName.CACHE)
     for process in here.crew.alive():
@@ -149,6 +175,8 @@ def thaw(parts: Parts, decision: Thaw) -> None:
     parts.exchanges.work_off(decision.server)
     for process in here.crew.alive():
         here.go_on(process.number, decision.server)
+    parts.time.catch_up()
+    parts.exchanges.overhear()
 
 
 def mends(parts: Parts) -> Iterator[Decision]:

@@ -106,10 +106,10 @@ def steer(execution: Execution, scope: SmallScope, condition: Condition, explore
     spent = 0
     for _ in range(_MOST_MOVES):
         steps = list(_steps(execution, scope, done))
-        if not steps:
+        mended = mending(execution, condition) if spent else []
+        if not steps and not mended:
             return
         broken = faults(execution, condition) if spent < scope.faults else []
-        mended = mending(execution, condition) if spent else []
         move = explorer.choose([*(step for _, step in steps), *mended, *broken])
         spent += move in broken
         starts = [client for client, step in steps if step is move and client is not None]

@@ -25,9 +25,11 @@ from cacheproof.models.decision import (
     Heal,
     Invoke,
     Kill,
+    Lag,
     Manner,
     Partition,
     Pause,
+    Replicate,
     Restart,
     Resume,
     ServerName,
@@ -39,7 +41,7 @@ from cacheproof.models.decision import (
 from cacheproof.models.refusal import REFUSALS
 from cacheproof.models.schedule import Keeps
 
-__all__ = ["KEEPS", "Move", "begin", "deliveries", "faults", "is_free", "mending", "take"]
+__all__ = ["KEEPS", "KILLING", "Move", "begin", "deliveries", "faults", "is_free", "mending", "take"]
 
 Move = tuple[Decision, ...]
 """Decisions that are taken in a row; those that turn out not to be enabled are left out."""
@@ -74,7 +76,10 @@ def faults(execution: Execution, condition: Condition) -> list[Move]:
 
 
 def mending(execution: Execution, condition: Condition) -> list[Move]:
-    """What would end a fault that the condition has brought about: it costs nothing of a budget of faults."""
+    """What would end a fault that the condition has brought about, or a client's waiting for that.
+
+    It costs nothing of a budget of faults.
+    """
     if condition not in _LASTING:
         return []
     clients = range(execution.scenario.processes)
@@ -82,7 +87,21 @@ def mending(execution: Execution, condition: Condition) -> list[Move]:
     ends += [Resume(client) for client in clients]
     ends += [Thaw(server) for server in ServerName]
     ends += [Heal(server) for server in ServerName]
+    ends += [Replicate()]
+    ends += _time_outs(execution)
     return [(decision,) for decision in ends if execution.is_enabled(decision)]
+
+
+def _time_outs(execution: Execution) -> Iterator[Advance]:
+    """Time passes until the first client gives up that a fault keeps something back from; for long, if none will."""
+    clients = [client for client in range(execution.scenario.processes) if execution.is_held_back(client)]
+    if not clients:
+        return
+    wakes = [wake for client in clients if (wake := execution.wake_ns_of(client)) is not None]
+    if wakes:
+        yield Advance(max(min(wakes) - execution.now_ns, 1) / 1e9)
+    elif not isinstance(execution.taken[-1], Advance):
+        yield from (Advance(seconds) for seconds in _PAUSES_S)
 
 
 KEEPS: Mapping[Condition, Keeps] = {
@@ -92,8 +111,14 @@ KEEPS: Mapping[Condition, Keeps] = {
 }
 """What the cache keeps besides its memory under a condition that is about that."""
 
+KILLING: frozenset[Condition] = frozenset(
+    {Condition.CACHE_CRASH, Condition.CACHE_RESTART, Condition.POWER_LOSS, Condition.DATABASE_CRASH}
+)
+"""The conditions that come about only by killing a server."""
+
 _LASTING = frozenset(
     {Condition.APP_PAUSE, Condition.CACHE_DOWN, Condition.DELAYED_MESSAGES, Condition.PARTITION}
+    | {Condition.REPLICA_LAG}
 )
 _PAUSES_S = (100.0,)
 _SKEWS_S = (3600.0, -3600.0)
@@ -121,8 +146,13 @@ def _crashes(execution: Execution) -> Iterator[Move]:
             yield (Restart(client),)
 
 
+def _can_kill(execution: Execution, server: ServerName) -> bool:
+    """Whether a server may be killed now: once it has been used, and if it is not the user's."""
+    return bool(execution.taken) and execution.is_enabled(Kill(server))
+
+
 def _cache_crashes(execution: Execution) -> Iterator[Move]:
-    if execution.world.cache_is_up() and execution.taken:
+    if _can_kill(execution, ServerName.CACHE):
         yield (Kill(ServerName.CACHE), Start(ServerName.CACHE))
 
 
@@ -160,13 +190,13 @@ def _skews(execution: Execution) -> Iterator[Move]:
 
 
 def _restarts(execution: Execution) -> Iterator[Move]:
-    if execution.world.cache_is_up() and execution.taken:
+    if _can_kill(execution, ServerName.CACHE):
         for behind in range(min(_MOST_BEHIND + 1, execution.states)):
             yield (Kill(ServerName.CACHE), Start(ServerName.CACHE, Survived.SNAPSHOT, behind))
 
 
 def _power_losses(execution: Execution) -> Iterator[Move]:
-    if execution.world.cache_is_up() and execution.taken:
+    if _can_kill(execution, ServerName.CACHE):
         for behind in range(min(_MOST_BEHIND + 1, execution.states)):
             yield (Kill(ServerName.CACHE), Start(ServerName.CACHE, Survived.SYNCED, behind))
 
@@ -204,8 +234,13 @@ def _refusals(execution: Execution) -> Iterator[Move]:
 
 
 def _database_crashes(execution: Execution) -> Iterator[Move]:
-    if execution.taken:
+    if _can_kill(execution, ServerName.DATABASE):
         yield (Kill(ServerName.DATABASE), Start(ServerName.DATABASE))
+
+
+def _lags(execution: Execution) -> Iterator[Move]:
+    if execution.taken and execution.is_enabled(Lag()):
+        yield (Lag(),)
 
 
 _MOVES: Mapping[Condition, tuple[_Moves, ...]] = {
@@ -224,4 +259,5 @@ _MOVES: Mapping[Condition, tuple[_Moves, ...]] = {
     Condition.PARTITION: (_partitions,),
     Condition.SERVER_ERRORS: (_refusals,),
     Condition.DATABASE_CRASH: (_database_crashes,),
+    Condition.REPLICA_LAG: (_lags,),
 }

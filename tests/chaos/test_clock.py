@@ -1,5 +1,6 @@
 """chaos.clock: one clock in shared memory, and channels over which sleepers wait for it."""
 
+import contextlib
 import errno
 import gc
 import os
@@ -195,6 +196,102 @@ def test_deadline_ends_a_wait(clock: RunClock, registrar: Registrar) -> None:
     clock.set_ns(4 * SECOND)
     sleeper.wake()
     assert asleep.result() is False
+
+
+LINE = 6379 << 16 | 40000
+
+
+def line() -> int:
+    return LINE
+
+
+def silent(clock: RunClock, registrar: Registrar) -> Iterator[tuple[SleepChannel, Sleeper, socket.socket]]:
+    """A channel, its sleeper, and a socket at which nothing has come."""
+    channel, sleeper = pair(clock, registrar)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield channel, sleeper, ours
+        theirs.close()
+
+
+def test_a_wait_at_a_socket_is_told_only_once_asked(clock: RunClock, registrar: Registrar) -> None:
+    """Until the director asks, nobody hears of it; then it says until when, and at which connection."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        sleeper.receive()
+        assert (sleeper.deadline_ns, sleeper.line) == (None, 0)
+        assert (clock.ask(), clock.ask()) == (True, False)
+        assert (wait_for_deadline(sleeper), sleeper.line) == (3 * SECOND, LINE)
+        clock.set_ns(3 * SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_data_end_a_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """Whoever was asked takes its answer back; whoever was not has nothing to take back."""
+    channel, sleeper = pair(clock, registrar)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"data")
+        assert channel.wait_readable(ours.fileno(), 3 * SECOND, line) is True
+        sleeper.receive()
+        assert sleeper.deadline_ns is None
+        ours.recv(4)
+        clock.ask()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        wait_for_deadline(sleeper)
+        theirs.sendall(b"more")
+        assert asleep.result() is True
+        wait_for_cancellation(sleeper)
+
+
+def test_an_early_wake_does_not_end_a_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """It is announced again, until its time has come."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        clock.ask()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        wait_for_deadline(sleeper)
+        sleeper.wake()
+        assert wait_for_deadline(sleeper) == 3 * SECOND
+        clock.set_ns(4 * SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_who_is_asked_no_more_says_nothing(clock: RunClock, registrar: Registrar) -> None:
+    """A question holds until it is taken back, and can be put again."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        clock.ask_no_more()
+        assert clock.ask()
+        clock.ask_no_more()
+        clock.ask_no_more()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), SECOND, line)
+        sleeper.receive()
+        assert sleeper.deadline_ns is None
+        assert clock.ask()
+        wait_for_deadline(sleeper)
+        clock.set_ns(SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_without_a_question_everybody_always_answers(clock: RunClock, registrar: Registrar) -> None:
+    """A clock that was opened by its memory alone has no means of asking."""
+    with contextlib.closing(RunClock.attach(os.dup(clock.fd))) as attached:
+        for channel, sleeper, ours in silent(attached, registrar):
+            asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+            assert (wait_for_deadline(sleeper), sleeper.line) == (3 * SECOND, LINE)
+            clock.set_ns(3 * SECOND)
+            sleeper.wake()
+            assert asleep.result() is False
+
+
+def test_a_wait_at_a_socket_ends_with_the_director(clock: RunClock, registrar: Registrar) -> None:
+    """Nobody is left to move the clock."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        sleeper.close()
+        assert "director of this run is gone" in str(asleep.result())
 
 
 @settings(max_examples=50, deadline=None)

@@ -17,7 +17,8 @@ A script says what the director does.  A capital letter is a client (A is client
     partition cache     refused, for all clients; `partition cache A silent`: for one, in another manner
     heal cache          the opposite; `heal cache A`
     expire user:1       the cache drops a key; `evict user:1`; `flush`, `flush scripts`
-    failover 2          to a replica that lacks the last 2 writes; `replicate 1`
+    failover 2          to a replica that lacks the last 2 writes
+    lag, replicate 1    the database's read replica falls behind; it catches up by a commit
     advance 5           virtual seconds pass
 
 Several decisions may stand in one line, separated by commas or semicolons; `#` begins a remark.
@@ -54,6 +55,7 @@ from cacheproof.models.decision import (
     InFlight,
     Invoke,
     Kill,
+    Lag,
     Manner,
     Partition,
     Pause,
@@ -112,6 +114,8 @@ def _read(words: list[str], clients: int) -> Iterator[Decision]:
             yield Flush(*(Flushed(word) for word in rest))
         case "failover":
             yield Failover(int(rest[0]))
+        case "lag":
+            yield Lag()
         case "replicate":
             yield Replicate(int(rest[0]))
         case "advance":

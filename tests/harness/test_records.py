@@ -1,6 +1,7 @@
 """The records table: put back for each run, and the true order of what was committed."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -69,3 +70,25 @@ def test_inserts_and_renamed_keys_are_versions(table: RecordsTable, writer: PgUp
     writer.query("update records set key = 'user:3' where key = 'user:1'")
     versions = [(version.key, version.value) for version in table.new_versions()]
     assert versions == [("user:2", "new"), ("user:1", None), ("user:3", "v1")]
+
+
+def test_without_superuser_rights_the_same_trigger_is_kept_quiet(chaos_servers: EmbeddedServers) -> None:
+    """The reset leaves no versions, and what others write is noted as ever."""
+    database = chaos_servers.database
+    with closing(PgUpstream(database.address, SESSION)) as admin:
+        admin.query("set client_min_messages = error; drop schema if exists cacheproof, cacheproof_replica cascade")
+        admin.query("drop table if exists public.records; create role app login")
+        admin.query("grant create on database records to app; grant create on schema public to app")
+        try:
+            plain = PgUpstream(database.address, SESSION | {"user": "app"})
+            writer = PgUpstream(database.address, SESSION | {"user": "app"})
+            with closing(RecordsTable(plain)) as table, closing(writer):
+                table.reset({"a": "v1", "b": "v2"})
+                assert table.new_versions() == []
+                writer.query("update public.records set value = 'v3' where key = 'a'")
+                assert [(row.key, row.value) for row in table.new_versions()] == [("a", "v3")]
+                table.reset({"a": "v1"})
+                assert table.new_versions() == []
+                assert rows_of(writer) == [("a", "v1", 0)]
+        finally:
+            admin.query("drop owned by app cascade; drop role app")

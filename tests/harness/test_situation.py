@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cacheproof.models.decision import Advance, Manner, Partition, ServerName
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Faulted
 from cacheproof.patterns.cache_aside import CacheAside
@@ -61,3 +62,14 @@ def test_a_fault_names_the_operations_that_it_met(stage_for: StageFor) -> None:
     run = stage_for(CacheAside).play("A read, B write, kill, start")  # A fails, B waits for the database
     overlapped = {event.fault: event.overlapped for event in run.history.events if isinstance(event, Faulted)}
     assert overlapped == {"kill": (0, 1), "start": (1,)}
+
+
+def test_who_is_held_back(stage_for: StageFor, caches: ModuleType) -> None:
+    """A client in the middle of an operation, from which a fault keeps something back, and nobody else."""
+    with stage_for(caches.Impatient).open("A write, A ., B write, B ., A write, B write") as execution:
+        assert [execution.is_held_back(client) for client in (0, 1)] == [False, False]
+        execution.take(Partition(ServerName.CACHE, 0, Manner.SILENT))
+        assert [execution.is_held_back(client) for client in (0, 1)] == [True, False]
+        execution.take(Advance(1.0))
+        assert [execution.is_held_back(client) for client in (0, 1)] == [False, False]
+        assert execution.wounded == {0}

@@ -23,6 +23,7 @@ from cacheproof.models.decision import (
     InFlight,
     Invoke,
     Kill,
+    Lag,
     Manner,
     Partition,
     Pause,
@@ -59,6 +60,7 @@ DECISIONS: st.SearchStrategy[Decision] = st.one_of(
     st.builds(Evict, st.text()),
     st.builds(Flush, st.sampled_from(Flushed)),
     st.builds(Failover, st.integers(0, 9)),
+    st.builds(Lag),
     st.builds(Replicate, st.integers(0, 9)),
     st.builds(Advance, st.floats(0, 1e6)),
 )

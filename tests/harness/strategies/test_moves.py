@@ -5,8 +5,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import redis
 
-from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, take
+from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, mending, take
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import (
     Advance,
@@ -14,6 +15,7 @@ from cacheproof.models.decision import (
     Deliver,
     Expire,
     Fate,
+    Heal,
     Invoke,
     Kill,
     Restart,
@@ -102,3 +104,58 @@ def test_of_a_move_only_what_is_enabled_is_taken(stage_for: StageFor) -> None:
     with stage_for(Silent).open() as execution:
         take(execution, begin(execution, 0, "read", "user:1"))
         assert execution.taken == [Invoke(0, "read", "user:1")]
+
+
+CONNECTED = "A write, A ., B write, B ."
+SILENT = f"{CONNECTED}, A write, partition cache A silent"
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds"),
+    [
+        (CONNECTED, []),
+        (f"{CONNECTED}, A write, B write, B .", []),
+        (f"{CONNECTED}, partition cache A silent", []),
+        (SILENT, [0.2]),
+        (f"{CONNECTED}, A write, freeze cache, A .", [0.2]),
+        (f"{SILENT}, advance 0.15", [0.05]),
+        (f"{SILENT}, advance 1", []),
+        (f"{SILENT}, heal cache A", []),
+    ],
+)
+def test_time_passes_until_somebody_gives_up(
+    stage_for: StageFor, caches: ModuleType, script: str, seconds: list[float]
+) -> None:
+    """To the moment itself, while a fault keeps something back from an operation, and at no other time."""
+    with stage_for(caches.Impatient).open(script) as execution:
+        moves = mending(execution, Condition.PARTITION)
+        assert [move.seconds for (move,) in moves if isinstance(move, Advance)] == seconds
+        assert mending(execution, Condition.CONCURRENT) == []
+
+
+def test_who_never_gives_up_waits_for_long(stage_for: StageFor) -> None:
+    """Without a time-out, a client is seen to wait; once is enough."""
+
+    class Patient:
+        def __init__(self, env: Any) -> None:
+            self.redis = redis.Redis.from_url(env.redis_url, socket_timeout=None)
+
+        def read(self, key: str) -> Any:
+            return self.redis.get(key)
+
+        def write(self, key: str, value: str) -> None:
+            self.redis.set(key, value)
+
+    with stage_for(Patient).open(SILENT) as execution:
+        assert (Advance(100.0),) in mending(execution, Condition.PARTITION)
+        take(execution, (Advance(100.0),))
+        assert mending(execution, Condition.PARTITION) == [(Heal(ServerName.CACHE),)]
+
+
+def test_a_time_that_is_over_already_is_over_at_once(stage_for: StageFor, caches: ModuleType) -> None:
+    """The fault came after the client had waited for longer than it would: the least of time is enough."""
+    script = f"{CONNECTED}, A write, advance 1, partition cache A silent"
+    with stage_for(caches.Impatient).open(script) as execution:
+        (move,) = [move for move in mending(execution, Condition.PARTITION) if isinstance(move[0], Advance)]
+        take(execution, move)
+        assert execution.operation(0) is None
