@@ -147,12 +147,15 @@ def pops(exchange: Exchanged) -> bool:
     """True if the exchange took an item off a queue for good, whether or not the client got it."""
     if exchange.server is not ServerName.CACHE or _POPS.isdisjoint(_verbs(exchange)):
         return False
-    return bool(exchange.reply) if exchange.fate is Fate.DELIVERED else exchange.fate is Fate.REPLY_LOST
+    heard = exchange.fate in (Fate.DELIVERED, Fate.DELAYED)  # by somebody, or by nobody any more
+    return bool(exchange.reply) if heard else exchange.fate is Fate.REPLY_LOST
 
 
 def acknowledges(exchange: Exchanged) -> bool:
     """True if the exchange took delivered entries off a stream's pending list for good."""
-    return "XACK" in _verbs(exchange) and exchange.fate not in (Fate.REQUEST_LOST, Fate.REFUSED)
+    lost = exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED)
+    late = exchange.fate is Fate.DELAYED and not exchange.waited
+    return "XACK" in _verbs(exchange) and not lost and not late
 
 
 def delivers(exchange: Exchanged) -> bool:

@@ -231,11 +231,13 @@ def _fault_row(step: Step, event: Faulted, known: Known, opened: frozenset[int])
             marks=_state_marks(step.changes),
         )
     if event.process is not None:
-        return Row(step.number, event.process, words, "fault", open_lanes=opened)
+        return Row(step.number, event.process, words, style="fault", open_lanes=opened)
     changed = [change for change in step.changes if change.server is event.server]
     gone = "all gone" if changed and all(change.value is None for change in changed) else ""
     held = gone or ", ".join(_holds(change, known) for change in changed)
-    return Row(step.number, event.server, f"{words}: {held}" if held else words, "fault", open_lanes=opened)
+    return Row(
+        step.number, event.server, f"{words}: {held}" if held else words, style="fault", open_lanes=opened
+    )
 
 
 def initial_rows(counterexample: Counterexample) -> Iterator[Row]:

@@ -107,7 +107,7 @@ def steer(execution: Execution, scope: SmallScope, condition: Condition, explore
     for _ in range(_MOST_MOVES):
         steps = list(_steps(execution, scope, done))
         mended = mending(execution, condition) if spent else []
-        if not steps and not mended:
+        if not steps and not (mended and any(map(execution.operation, range(scope.clients)))):
             return
         broken = faults(execution, condition) if spent < scope.faults else []
         move = explorer.choose([*(step for _, step in steps), *mended, *broken])

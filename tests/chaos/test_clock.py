@@ -103,6 +103,24 @@ def test_no_time_before_the_start(clock: RunClock) -> None:
     assert clock.now_ns == 0
 
 
+def test_each_client_s_wall_clock_can_be_off(clock: RunClock) -> None:
+    """By its own amount, ahead or behind, until all agree again; time itself does not move."""
+    clock.set_ns(5)
+    clock.set_skew_ns(0, 3600 * SECOND)
+    clock.set_skew_ns(254, -1)
+    assert [clock.skew_ns(client) for client in (0, 1, 254)] == [3600 * SECOND, 0, -1]
+    assert clock.now_ns == 5
+    clock.unskew()
+    assert [clock.skew_ns(client) for client in (0, 1, 254)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("client", [-1, 255])
+def test_a_client_without_a_clock_of_its_own(clock: RunClock, client: int) -> None:
+    """There are so many, and no more."""
+    with pytest.raises(HarnessError, match=f"client {client} has no clock of its own; there are 255"):
+        clock.set_skew_ns(client, 1)
+
+
 def test_forked_process_sees_the_clock_move(clock: RunClock) -> None:
     """A child reads what its parent sets after the fork."""
     reading, writing = os.pipe()

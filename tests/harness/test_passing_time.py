@@ -9,6 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from cacheproof.models.decision import Advance, Deliver, Invoke
 from cacheproof.models.event import Returned
@@ -150,6 +153,38 @@ def test_a_retry_waits_anew_and_falls_back_in_time(stage_for: StageFor, caches: 
     ]
     advances = [(event.at_s, event.detail) for event in run.history.faults if event.fault == "advance"]
     assert advances == [(0.0, pytest.approx(0.8)), (0.8, pytest.approx(4.2))]
+
+
+def test_time_is_cut_wherever_somebody_goes_on(stage_for: StageFor, caches: ModuleType) -> None:
+    """The pieces add up to what has passed."""
+    stage = stage_for(caches.Resigned)
+    run = stage.play(f"{CONNECTED}, freeze cache, A read, advance 0.1, B read, advance 5, A ., B .")
+    advances = [event for event in run.history.faults if event.fault == "advance"]
+    assert [event.detail for event in advances] == pytest.approx([0.1, 0.7, 0.1, 4.2])
+    assert [event.at_s for event in advances] == pytest.approx([0, 0.1, 0.8, 0.9])
+
+
+def test_who_tries_again_and_again_is_not_let_sleep(stage_for: StageFor, caches: ModuleType) -> None:
+    """Each try is a new connection: 31 tries of 0.1 s, and 30 rests of 0.01 s in between."""
+
+    class Stubborn(caches.Plain):  # type: ignore[misc, name-defined]  # a module that is found at run time
+        def __init__(self, env: Any) -> None:
+            super().__init__(env)
+            retry = Retry(ConstantBackoff(0.01), 30)
+            self.redis = redis.Redis.from_url(
+                env.redis_url, decode_responses=True, socket_timeout=0.1, retry=retry
+            )
+
+    run = stage_for(Stubborn).play(f"{CONNECTED}, A write, freeze cache, A ., advance 50")
+    assert timed_out(run.history) == [("A", pytest.approx(3.4))]
+
+
+def test_every_run_asks_anew(stage_for: StageFor, caches: ModuleType) -> None:
+    """Who waits at a socket is asked for the rest of a run with a fault, and of no other."""
+    with stage_for(caches.Impatient).open("A read, freeze cache, advance 0.1") as execution:
+        assert not execution.world.clock.ask()
+    with stage_for(caches.Impatient).open("A read, advance 0.1") as execution:
+        assert execution.world.clock.ask()
 
 
 @pytest.mark.parametrize("how", ["silent", "frozen"])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from cacheproof.models.decision import ServerName
+from cacheproof.models.decision import Deliver, ServerName
 from cacheproof.patterns.cache_aside import CacheAside
 
 StageFor = Callable[[Any], Any]
@@ -65,3 +65,27 @@ def test_a_process_that_dies_by_itself_is_noticed(stage_for: StageFor) -> None:
         assert execution.is_down(0)
         (operation,) = execution.recorder.history().operations
         assert (operation.outcome.value, operation.value) == ("info", "v2")
+
+
+def test_a_process_that_is_stopped_does_nothing(stage_for: StageFor) -> None:
+    """Not even hear its reply; when it goes on, it does."""
+    with stage_for(CacheAside).open("A read, A ..") as execution:
+        process = execution.crew.get(0)
+        process.stop()
+        assert process.paused and not process.blocked()
+        execution.take(Deliver(0))
+        assert process.take_packet() is None
+        process.go_on()
+        assert not process.paused
+        execution.crew.settle(process)
+        assert process.take_packet() == {"value": "v1"}
+
+
+def test_a_process_that_is_stopped_can_be_killed(stage_for: StageFor) -> None:
+    """SIGKILL wakes it for that."""
+    with stage_for(CacheAside).open("A read") as execution:
+        process = execution.crew.get(0)
+        process.stop()
+        pid = process.pid
+        execution.crew.bury(process)
+        assert not os.path.exists(f"/proc/{pid}")

@@ -4,7 +4,8 @@
     B GET -> nil           its exchange with the cache, and the reply (nil: none)
     B SELECT -> v1         its exchange with the database
     A write v2             A invokes a write of v2; `@b` anywhere in a line names another key than "k"
-    A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was); `waits`: it has to wait
+    A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was; `delayed`: it is late; `refused`);
+                           `waits`: it has to wait, `late`: it had to
     A commits v2           v2 became visible in the database, by an exchange of A
     A ok                   A's operation returned; for a read `ok v1`; or `fail`, `info`
     A crash                a fault; also `kill cache`, `advance 10`, `quiet` (the run came to rest), `final`
@@ -23,7 +24,13 @@ from cacheproof.models.operation import Outcome, Value
 __all__ = ["act"]
 
 _SQL = {"BEGIN", "COMMIT", "DELETE", "INSERT", "ROLLBACK", "SELECT", "UPDATE"}
-_FATES = {"lost": Fate.REQUEST_LOST, "reply-lost": Fate.REPLY_LOST}
+_FATES = {
+    "lost": Fate.REQUEST_LOST,
+    "reply-lost": Fate.REPLY_LOST,
+    "delayed": Fate.DELAYED,
+    "refused": Fate.REFUSED,
+}
+_MARKS = {"waits", "late"}
 
 
 class _Stage:
@@ -72,7 +79,7 @@ def _value(words: list[str]) -> Value:
 
 def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]) -> Exchanged:
     fate = next((_FATES[word] for word in words if word in _FATES), Fate.DELIVERED)
-    plain = [word for word in words if word not in _FATES and word != "waits"]
+    plain = [word for word in words if word not in _FATES and word not in _MARKS]
     asked, _, answer = " ".join(plain).partition("->")
     verb, *rest = asked.split()
     reply: Value | dict[str, str] = _value(answer.split()) if answer else "OK"
@@ -85,9 +92,10 @@ def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]
         verb.replace("+", "; "),
         (verb, key, *rest),
         () if key == "none" else (key,),
-        None if fate is not Fate.DELIVERED or "waits" in words else reply,
+        None if fate in (Fate.REQUEST_LOST, Fate.REPLY_LOST) or "waits" in words else reply,
         fate,
         waits="waits" in words,
+        waited="late" in words,
     )
 
 
