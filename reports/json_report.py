@@ -6,7 +6,6 @@ nothing depends on the time or the machine of writing.
 
 import json
 import re
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
