@@ -102,7 +102,7 @@ def _pair(events: tuple[Event, ...]) -> Iterator[Operation]:
 def _operation(call: Invoked, end: Returned | None) -> Operation:
     outcome = Outcome.INFO if end is None else end.outcome
     # What a write or a delete returns (a count, perhaps) is not what it wrote.
-    reads = outcome is Outcome.OK and call.value is None and call.f not in ("write", "delete")
+    reads = outcome is Outcome.OK and call.value is None and call.f not in ("write", "delete", "increment")
     settled = end if outcome is not Outcome.INFO else None
     return Operation(
         process=call.process,
