@@ -26,6 +26,7 @@ from cacheproof.models.operation import Operation, Outcome
 from cacheproof.models.verdict import Finding, Verdict
 from cacheproof.reports.diagram import Line, Span
 from cacheproof.reports.finding_json import finding_to_dict, jsonable, operation_to_dict
+from cacheproof.reports.findings import finding_words
 from cacheproof.reports.lanes import draw_lanes, operation_words
 from cacheproof.reports.terminal import Page
 from cacheproof.reports.words import Names, counted, listing, plain, seconds_words, shorten, show, wrap
@@ -195,21 +196,28 @@ def _search_lines(search: KeyResult, names: Names, width: int) -> Iterator[Line]
 
 
 def _finding_lines(finding: Finding, names: Names, width: int) -> Iterator[Line]:
-    """What is wrong, in a sentence made of the data of the finding, and the operations drawn."""
-    yield from _paragraph(_finding_words(finding, names), width, "plain")
+    """What is wrong, in a sentence; where to look it up in the file; and the operations drawn."""
+    yield from _paragraph(finding_words(finding, names), width, "plain")
+    if evidence := "; ".join(_evidence(finding, names)):
+        yield from _paragraph(evidence, width, "dim")
+    yield from _drawing(_operations(finding), names, width)
+
+
+def _operations(finding: Finding) -> list[Operation]:
+    """All operations of a finding, in order of invocation."""
     shown = [*finding.because, *([finding.culprit] if finding.culprit else [])]
-    yield from _drawing(shown, names, width)
+    return sorted(shown, key=lambda operation: operation.invoked)
 
 
-def _finding_words(finding: Finding, names: Names) -> str:
-    where = f" of {show(finding.key)}" if finding.key is not None else ""
-    told = plain(finding.kind.replace("-", " ")) + where
-    if finding.culprit is not None:
-        told += f": {_act(finding.culprit, names)}{_interval(finding.culprit)}"
-    if finding.because:
-        acts = listing(f"{_act(item, names)}{_interval(item)}" for item in finding.because[:_MOST_OPERATIONS])
-        told += f", because of {acts}"
-    return "; ".join([told, *_measures(finding)])
+def _evidence(finding: Finding, names: Names) -> Iterator[str]:
+    """The operations with their events, and all that was measured."""
+    operations = _operations(finding)
+    told = [f"{_act(item, names)}{_interval(item)}" for item in operations[:_MOST_OPERATIONS]]
+    if left := len(operations) - len(told):
+        told.append(counted(left, "operation") + " more")
+    if told:
+        yield listing(told)
+    yield from _measures(finding)
 
 
 def _measures(finding: Finding) -> Iterator[str]:

@@ -10,7 +10,9 @@ from cacheproof.models.general import KeyResult
 from cacheproof.models.operation import Operation, Outcome
 from cacheproof.models.verdict import Finding, Judgement, Verdict
 from cacheproof.reports.check_report import check_to_dict, render_check, render_summary
+from cacheproof.reports.findings import finding_words
 from cacheproof.reports.terminal import to_text
+from cacheproof.reports.words import Names
 
 WRITE = Operation(1, "write", "k", "v2", 0, 2, Outcome.OK)
 READ = Operation(0, "read", "k", "v1", 3, 4, Outcome.OK)
@@ -53,8 +55,9 @@ def test_a_finding_in_words_and_drawn() -> None:
     """Who did what when, because of whom, what the database committed, and for how long it was stale."""
     assert text(broken(STALE)).splitlines()[2:] == [
         "✗ p",
-        "    stale read of k: A's read v1 (events 3 to 4), because of B's write v2 (events 0 to 2); the",
-        "    database committed v2 (version 1, event 1); stale for 7.5 s",
+        "    A's read of k returned v1, although B's write of v2 had returned before that read began.",
+        "    B's write v2 (events 0 to 2) and A's read v1 (events 3 to 4); the database committed v2 (version",
+        "    1, event 1); stale for 7.5 s",
         "",
         "    A                 |--read v1--|",
         "    B  |--write v2--|",
@@ -64,40 +67,41 @@ def test_a_finding_in_words_and_drawn() -> None:
 @pytest.mark.parametrize(
     ("finding", "words"),
     [
-        (Finding("p", "lost-write", None), ["    lost write"]),
+        (Finding("p", "lost-write", "k", LOST), ["A's write v3 (event 5, outcome unknown)"]),
+        (Finding("p", "odd", None, FAILED), ["worker 1's write v4 (events 6 to 7, failed)"]),
         (
-            Finding("p", "lost-write", "k", LOST),
-            ["    lost write of k: A's write v3 (event 5, outcome unknown)"],
+            Finding("p", "odd", None, WRITE, (READ,)),
+            ["B's write v2 (events 0 to 2) and A's read v1 (events 3 to 4)"],
         ),
-        (Finding("p", "odd", None, FAILED), ["    odd: worker 1's write v4 (events 6 to 7, failed)"]),
-        (Finding("p", "late", "k", found=3.25), ["    late of k; found 3.25"]),
-        (
-            Finding("p", "late", "k", found=12345, allowed=(1, None)),
-            ["    late of k; found 12,345, allowed at least 1"],
-        ),
-        (
-            Finding("p", "late", "k", found=3, allowed=(None, 2.5)),
-            ["    late of k; found 3, allowed at most 2.5"],
-        ),
-        (
-            Finding("p", "n", "k", found=3, allowed=(1, 2)),
-            ["    n of k; found 3, allowed at least 1 and at most 2"],
-        ),
-        (Finding("p", "n", "k", found=3, allowed=(None, None)), ["    n of k; found 3"]),
-        (Finding("p", "n", None, at=(4,)), ["    n; see event 4"]),
-        (Finding("p", "n", None, at=tuple(range(20))), ["    n; see events 0, 1, 2, 3, 4, 5, 6 and 7"]),
-        (Finding("p", "n", None, READ, stale_s=0.0), ["    n: A's read v1 (events 3 to 4)"]),
+        (Finding("p", "late", "k", found=3.25), ["found 3.25"]),
+        (Finding("p", "late", "k", found=12345, allowed=(1, None)), ["found 12,345, allowed at least 1"]),
+        (Finding("p", "late", "k", found=3, allowed=(None, 2.5)), ["found 3, allowed at most 2.5"]),
+        (Finding("p", "n", "k", found=3, allowed=(1, 2)), ["found 3, allowed at least 1 and at most 2"]),
+        (Finding("p", "n", "k", found=3, allowed=(None, None)), ["found 3"]),
+        (Finding("p", "n", None, at=(4,)), ["see event 4"]),
+        (Finding("p", "n", None, at=tuple(range(20))), ["see events 0, 1, 2, 3, 4, 5, 6 and 7"]),
+        (Finding("p", "n", None, READ, stale_s=0.0), ["A's read v1 (events 3 to 4)"]),
+        (Finding("p", "n", None), []),
     ],
 )
-def test_words_of_findings(finding: Finding, words: list[str]) -> None:
-    """Of whatever the finding holds, and nothing else; one operation alone is not drawn."""
-    assert text(broken(finding)).splitlines()[3:] == words
+def test_the_evidence_of_findings(finding: Finding, words: list[str]) -> None:
+    """Whatever the finding holds, and nothing else, below the sentence; one operation alone is not drawn."""
+    sentence, *evidence = text(broken(finding), 200).splitlines()[3:]
+    assert sentence == f"    {finding_words(finding, Names((2,)))}"
+    assert evidence[: 1 if finding.because else None] == [f"    {line}" for line in words]
+
+
+def test_much_evidence_is_counted() -> None:
+    """Eight operations are named."""
+    many = tuple(Operation(0, "write", "k", n, 2 * n, 2 * n + 1, Outcome.OK) for n in range(10))
+    assert "(events 14 to 15) and 2 operations more" in text(broken(Finding("p", "n", "k", None, many)), 500)
 
 
 def test_many_findings_are_counted() -> None:
     """Three are shown, so that a long list does not hide the next answer."""
     lines = text(broken(*[Finding("p", f"kind-{number}", None) for number in range(5)])).splitlines()
-    assert lines[3:] == ["    kind 0", "    kind 1", "    kind 2", "    and 2 findings more, with --json"]
+    told = [f"    The property p is broken (kind {number})." for number in range(3)]
+    assert lines[3:] == [*told, "    and 2 findings more, with --json"]
 
 
 def search(order: tuple[Operation, ...], stuck: tuple[Operation, ...], key: str | None = "k") -> Checked:
