@@ -137,7 +137,7 @@ CASES = {
     ),
     "a copy of a version that was committed": (
         replace(LATE, versions=(OLDER, COMMIT), culprit=None),
-        "The copy at the cache server still held v1, 12 s after v2 was committed: 10 s are allowed.",
+        "The copy at the cache server still held v1 at 11, 12 s after v2 was committed: 10 s are allowed.",
         "invalid for 12 s",
     ),
     "a part of a transaction": (
