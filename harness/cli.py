@@ -1,9 +1,10 @@
-"""The command line: `cacheproof verify | replay | explain | doctor | images`.
+"""The command line: `cacheproof verify | replay | check | explain | doctor | images`.
 
 Exit codes: 0 upheld, 1 refuted, 2 usage error, 3 unknown, 4 the harness or its environment failed.
 """
 
 import importlib
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import click
 from cacheproof.chaos.servers.backends import BACKENDS, DEFAULT_BACKEND, make_servers
 from cacheproof.chaos.servers.engine import connect_engine
 from cacheproof.chaos.servers.recipes import build_images
+from cacheproof.harness.check import Questions, ReadingLine, check_file, read_property
 from cacheproof.harness.doctor import examine
 from cacheproof.harness.naming import load_cache
 from cacheproof.harness.profiles import PROFILES
@@ -23,12 +25,15 @@ from cacheproof.harness.replay import replay as replay_failure
 from cacheproof.harness.session import read_seed
 from cacheproof.harness.store import FailureStore
 from cacheproof.harness.verify import verify as verify_cache
-from cacheproof.models.anomalies import ANOMALIES, anomaly
+from cacheproof.models.anomalies import anomaly
+from cacheproof.models.checked import Checked, Who
 from cacheproof.models.contract import Condition, Contract
 from cacheproof.models.errors import CacheError, CacheproofError, UsageError
 from cacheproof.models.report import Report
+from cacheproof.models.specifications import SPECIFICATIONS
 from cacheproof.models.verdict import Verdict
-from cacheproof.reports.encyclopaedia import render_anomaly
+from cacheproof.reports.check_report import check_to_dict, render_check, render_summary
+from cacheproof.reports.encyclopaedia import render_anomaly, render_index
 from cacheproof.reports.json_report import write_report
 from cacheproof.reports.matrix import render_matrix
 from cacheproof.reports.terminal import render_report, to_text
@@ -43,6 +48,7 @@ EXIT_CODES = {
 }
 USAGE_ERROR = 2
 FAILED = 4
+_WORST_FIRST = (FAILED, USAGE_ERROR, 1, 3, 0)
 
 _CONTRACTS = {
     "cache-aside": "CACHE_ASIDE",
@@ -182,12 +188,51 @@ def replay(
 
 
 @cli.command()
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option(
+    "--model",
+    type=click.Choice(sorted(SPECIFICATIONS)),
+    help="Ask whether the history is linearizable as this model.",
+)
+@click.option(
+    "--property",
+    "properties",
+    metavar="NAME[:PARAMETER=VALUE,…]",
+    multiple=True,
+    help="Ask for this property, for example bounded-staleness:seconds=300; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file instead of text.")
+def check(files: tuple[Path, ...], model: str | None, properties: tuple[str, ...], as_json: bool) -> None:
+    """Check recorded histories again: JSON Lines of ours, Jepsen's text log, or EDN.
+
+    Without options: a history of ours is asked for every property that needs no parameter, any other whether
+    it is linearizable.  A file that cannot be read is named with line and column, and the others are checked.
+    """
+    questions = Questions(model, tuple(read_property(text) for text in properties))
+    checked = []
+    for path in files:
+        with ReadingLine(sys.stderr if sys.stderr.isatty() else None, path.name) as notice:
+            checked.append(check_file(path, questions, notice))
+        found = checked[-1]
+        click.echo(json.dumps(check_to_dict(found)) if as_json else _text(render_check(found)))
+    if len(checked) > 1 and not as_json:
+        click.echo(render_summary(checked))
+    codes = {_exit_code(item) for item in checked}
+    sys.exit(next(code for code in _WORST_FIRST if code in codes))
+
+
+@cli.command()
 @click.argument("name", required=False)
 def explain(name: str | None) -> None:
     """Explain an anomaly: what happens, who suffers, how to fix it.  Without NAME: list them."""
     if name is None:
-        for slug, entry in ANOMALIES.items():
-            click.echo(f"{slug:28} {entry.title}")
+        click.echo(_text(render_index()))
         return
     click.echo(_text(render_anomaly(anomaly(name))))
 
@@ -232,6 +277,12 @@ def _contract(name: str, ttl_s: float | None) -> Contract:
     if not isinstance(contract, Contract):
         raise UsageError(f"{name!r} is no contract, but {type(contract).__name__}")
     return contract
+
+
+def _exit_code(checked: Checked) -> int:
+    if checked.verdict is None:
+        return USAGE_ERROR if checked.problem and checked.problem.who is Who.USER else FAILED
+    return EXIT_CODES[checked.verdict]
 
 
 def _show(report: Report) -> None:

@@ -16,6 +16,7 @@ from cacheproof.harness.snapshots import Observer
 from cacheproof.models.anomalies import classify
 from cacheproof.models.contract import Guarantee
 from cacheproof.models.decision import Decision
+from cacheproof.models.encyclopaedia import SECTIONS
 from cacheproof.models.history import History
 from cacheproof.models.report import Counterexample
 from cacheproof.models.schedule import Schedule
@@ -23,7 +24,8 @@ from cacheproof.models.verdict import Finding
 
 __all__ = ["Unproven", "confirm", "difference", "prove", "shows"]
 
-_GENERIC = {"stale-read", "divergence", "lost-write", "non-linearizable", "staleness-beyond-bound"}
+_GENERIC = frozenset(entry.slug for entry in SECTIONS["General names"]) - {"no-invalidation"}
+"""Names of what a property saw where no rule told how it came about."""
 
 
 @dataclass(frozen=True, slots=True)

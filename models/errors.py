@@ -2,6 +2,7 @@
 
     CacheproofError
     ├── UsageError           you: an argument, option or file is wrong
+    │   └── Malformed        a line of a recorded history is wrong (malformed.py)
     ├── CacheError           you: the cache under test did something that cannot be tested
     ├── EnvironmentFault     your machine: a server, a port, a disk, a missing binary
     └── HarnessError         us: please report it

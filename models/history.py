@@ -1,33 +1,18 @@
-"""A history: everything that was observed in one run, in order.  JSON Lines on disk.
+"""A history: everything that was observed in one run, in order.
 
-One event a line, in Jepsen's shape: `{"index":3,"time":0.0,"type":"invoke","process":0,"f":"read",…}` with
-the types invoke, ok, fail and info for operations, and exchange, fault, commit and phase beside them.  The
-first line describes the run (`"type":"run"`).  The same history always has the same bytes.
+On disk it is JSON Lines (jsonl.py).  The same history always has the same bytes.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from cacheproof.models.decision import Fate, ServerName
-from cacheproof.models.errors import UsageError
-from cacheproof.models.event import (
-    Committed,
-    Entered,
-    Event,
-    Exchanged,
-    Faulted,
-    Invoked,
-    Phase,
-    Returned,
-)
+from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
+from cacheproof.models.jsonl import Head, event_to_dict, read_lines
 from cacheproof.models.operation import Operation, Outcome, Value
 
 __all__ = ["History"]
-
-HISTORY_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,14 @@ class History:
 
     def on_key(self, key: str) -> tuple[Operation, ...]:
         """The operations on one key, in order of invocation."""
-        return tuple(operation for operation in self.operations if operation.key == key)
+        return self._by_key.get(key, ())
+
+    @cached_property
+    def _by_key(self) -> Mapping[str | None, tuple[Operation, ...]]:
+        found: dict[str | None, list[Operation]] = {}
+        for operation in self.operations:
+            found.setdefault(operation.key, []).append(operation)
+        return {key: tuple(items) for key, items in found.items()}
 
     def phase_start(self, phase: Phase) -> int | None:
         """The index at which the epilogue entered `phase` for the first time."""
@@ -77,59 +69,20 @@ class History:
 
     def to_jsonl(self) -> str:
         """The history as JSON Lines, always the same bytes for the same history."""
-        head = {
-            "type": "run",
-            "format": HISTORY_FORMAT,
-            "processes": self.processes,
-            "workers": list(self.workers),
-            "initial": dict(self.initial),
-        }
-        lines = [head, *(_event_to_dict(event) for event in self.events)]
+        head = Head(self.initial, self.processes, self.workers)
+        lines = [head.to_dict(), *(event_to_dict(event) for event in self.events)]
         return "".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines)
 
     @classmethod
-    def from_jsonl(cls, text: str) -> "History":
-        """Read what `to_jsonl` wrote.  Raises UsageError naming the line that cannot be read."""
-        lines = text.removesuffix("\n").split("\n")  # splitlines() would also split inside JSON strings
-        if lines == [""]:
-            raise UsageError("line 1: an empty file is not a history")
-        head = _read_line(1, lines[0])
-        if head.get("type") != "run" or head.get("format") != HISTORY_FORMAT:
-            raise UsageError(f"line 1: expected a run of format {HISTORY_FORMAT}, found {lines[0][:80]!r}")
-        events = []
-        functions: dict[int, str] = {}
-        for number, line in enumerate(lines[1:], start=2):
-            data = _read_line(number, line)
-            try:
-                event = _event_from_dict(data)
-            except (KeyError, TypeError, ValueError) as error:
-                raise UsageError(f"line {number}: not an event ({error!r}): {line[:80]!r}") from None
-            if event.index != number - 2:
-                raise UsageError(f"line {number}: index is {event.index}, expected {number - 2}")
-            if isinstance(event, Invoked):
-                functions[event.process] = event.f
-            elif isinstance(event, Returned) and functions.pop(event.process, None) is None:
-                raise UsageError(f"line {number}: process {event.process} returns without an invocation")
-            events.append(event)
-        try:
-            return cls(
-                initial=dict(head["initial"]),
-                events=tuple(events),
-                processes=head["processes"],
-                workers=tuple(head["workers"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"line 1: not a description of a run ({error!r})") from None
+    def from_jsonl(cls, source: str | Iterable[str]) -> "History":
+        """Read what `to_jsonl` wrote, from one text or from its lines as they come.
 
-
-def _read_line(number: int, line: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"line {number}: not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"line {number}: expected an object, found {line[:80]!r}")
-    return data
+        Raises Malformed, with line and column, for the first line that is not as jsonl.py says.
+        """
+        # splitlines() would also split inside JSON strings
+        lines = source.removesuffix("\n").split("\n") if isinstance(source, str) else source
+        head, events = read_lines(lines)
+        return cls(head.initial, events, head.processes, head.workers)
 
 
 def _pair(events: tuple[Event, ...]) -> Iterator[Operation]:
@@ -149,7 +102,7 @@ def _pair(events: tuple[Event, ...]) -> Iterator[Operation]:
 def _operation(call: Invoked, end: Returned | None) -> Operation:
     outcome = Outcome.INFO if end is None else end.outcome
     # What a write or a delete returns (a count, perhaps) is not what it wrote.
-    reads = outcome is Outcome.OK and call.value is None and call.f not in ("write", "delete")
+    reads = outcome is Outcome.OK and call.value is None and call.f not in ("write", "delete", "increment")
     settled = end if outcome is not Outcome.INFO else None
     return Operation(
         process=call.process,
@@ -165,72 +118,3 @@ def _operation(call: Invoked, end: Returned | None) -> Operation:
         final=call.final,
         result=end.value if end is not None and outcome is Outcome.OK else None,
     )
-
-
-def _event_to_dict(event: Event) -> dict[str, Any]:
-    stamp: dict[str, Any] = {"index": event.index, "time": event.at_s}
-    match event:
-        case Invoked():
-            out = stamp | {"type": "invoke", "process": event.process, "f": event.f, "key": event.key}
-            out |= {"value": event.value} | ({"final": True} if event.final else {})
-        case Returned():
-            out = stamp | {"type": event.outcome.value, "process": event.process, "value": event.value}
-            out |= {"error": event.error} if event.error is not None else {}
-        case Exchanged():
-            out = stamp | {"type": "exchange", "process": event.process, "server": event.server.value}
-            out |= {"verb": event.verb, "request": list(event.request), "keys": list(event.keys)}
-            out |= {"reply": event.reply, "fate": event.fate.value}
-            out |= {"waits": True} if event.waits else {}
-            out |= {"waited": True} if event.waited else {}
-        case Faulted():
-            out = stamp | {"type": "fault", "fault": event.fault, "process": event.process}
-            out |= {"server": event.server.value if event.server else None, "detail": event.detail}
-            out |= {"overlapped": list(event.overlapped)}
-        case Committed():
-            out = stamp | {"type": "commit", "key": event.key, "value": event.value}
-            out |= {"version": event.version, "process": event.process}
-        case _:
-            out = stamp | {"type": "phase", "phase": event.phase.value}
-    return out
-
-
-def _value(data: Any) -> Value:
-    """A value as it is in memory: JSON arrays are tuples."""
-    if isinstance(data, dict):
-        raise ValueError(f"a value is a scalar or an array, not an object: {data!r:.60}")
-    return tuple(_value(item) for item in data) if isinstance(data, list) else data
-
-
-def _event_from_dict(data: dict[str, Any]) -> Event:
-    index, at_s, kind = data["index"], data["time"], data["type"]
-    match kind:
-        case "invoke":
-            final = bool(data.get("final", False))
-            value = _value(data["value"])
-            return Invoked(index, at_s, data["process"], data["f"], data["key"], value, final)
-        case "ok" | "fail" | "info":
-            value = _value(data["value"])
-            return Returned(index, at_s, data["process"], Outcome(kind), value, data.get("error"))
-        case "exchange":
-            return Exchanged(
-                index,
-                at_s,
-                data["process"],
-                ServerName(data["server"]),
-                data["verb"],
-                tuple(data["request"]),
-                tuple(data["keys"]),
-                data["reply"],
-                Fate(data["fate"]),
-                bool(data.get("waits", False)),
-                bool(data.get("waited", False)),
-            )
-        case "fault":
-            server = ServerName(data["server"]) if data["server"] else None
-            overlapped = tuple(data["overlapped"])
-            return Faulted(index, at_s, data["fault"], data["process"], server, data["detail"], overlapped)
-        case "commit":
-            return Committed(index, at_s, data["key"], data["value"], data["version"], data["process"])
-        case "phase":
-            return Entered(index, at_s, Phase(data["phase"]))
-    raise ValueError(f"unknown type {kind!r}")

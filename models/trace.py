@@ -3,11 +3,15 @@
 A step is an exchange with its meaning.  The meaning follows from the server, the verb and the operation that
 was open: a SET by a read is a fill, a DEL by a write is an invalidation, and a script (EVAL, FCALL) by either
 is taken for what that operation would do.  A transaction of several commands ("SET; XADD") is all of them.
+
+A key of the cache is a *lock* if somebody set it with NX and it is called one, or nobody ever asks for its
+value or sets it without NX.  What is sent to locks alone concerns no entry.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Exchanged
@@ -18,12 +22,19 @@ __all__ = [
     "REPLICA_MARK",
     "Step",
     "acknowledges",
+    "acquires",
+    "commands",
     "delivers",
+    "error_of",
     "is_on_replica",
+    "locks",
     "mentioned",
     "operation_at",
     "pops",
+    "publishes",
+    "releases",
     "steps",
+    "targets",
 ]
 
 REPLICA_MARK = "/* replica */ "
@@ -71,6 +82,10 @@ _POPS = frozenset(
 )
 _DELIVERIES = frozenset({"XAUTOCLAIM", "XCLAIM", "XREADGROUP"})
 _EVERY_KEY = frozenset({"FLUSHALL", "FLUSHDB"})
+_MANY_KEYS = frozenset({"DEL", "EXISTS", "MGET", "UNLINK"})
+_PUBLISHES = frozenset({"LPUSH", "PUBLISH", "RPUSH", "SPUBLISH", "XADD"})
+_LOCK_NAME = re.compile(r"(?<![a-z])(lock|mutex|semaphore|latch|guard)", re.IGNORECASE)
+_ROWS = re.compile(r"\D*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +109,38 @@ class Step:
         return self.operation is None or self.operation.f.startswith(("read", "warm"))
 
     @property
+    def by_worker(self) -> bool:
+        """True for a background worker, and for what a client does outside its operations."""
+        return self.operation is None or self.operation.f == "work"
+
+    @property
     def took_effect(self) -> bool:
         """True if the server carried the request out: it arrived, and was neither an error nor refused."""
-        reply = self.exchange.reply
-        if self.exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED) or (
-            isinstance(reply, dict) and "error" in reply
-        ):
+        if self.exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED) or error_of(self.exchange) is not None:
             return False
         if self.exchange.fate is Fate.DELAYED and not self.exchange.waited:  # it has not arrived
             return False
-        conditional = {"NX", "XX", "IFEQ"} & {word.upper() for word in self.exchange.request}
-        return not (conditional and reply is None and self.exchange.fate is Fate.DELIVERED)
+        return not self.refused
+
+    @property
+    def refused(self) -> bool:
+        """True if the server answered that the condition of the request (NX, XX, IFEQ) does not hold."""
+        delivered = self.exchange.fate is Fate.DELIVERED and not self.exchange.waits
+        return delivered and self.exchange.reply is None and self.conditional
+
+    @property
+    def conditional(self) -> bool:
+        return not {"NX", "XX", "IFEQ"}.isdisjoint(word.upper() for word in self.exchange.request)
+
+    @property
+    def scripted(self) -> bool:
+        """A script, which may do anything, and answers with whatever it likes."""
+        return self._in_cache(_SCRIPTS)
+
+    @property
+    def found(self) -> bool:
+        """True if the client looked, and heard of something: an entry, or a row."""
+        return self.looks and self.exchange.fate is Fate.DELIVERED and _something(self.exchange)
 
     @property
     def sets(self) -> bool:
@@ -136,6 +172,10 @@ class Step:
         """True if the request contains the value as a word."""
         return any(mentioned(value, word) for word in self.exchange.request)
 
+    def shows(self, value: Value) -> bool:
+        """True if the reply contains the value as a word."""
+        return mentioned(value, str(self.exchange.reply))
+
     def _in_cache(self, verbs: frozenset[str]) -> bool:
         return self.exchange.server is ServerName.CACHE and not verbs.isdisjoint(_verbs(self.exchange))
 
@@ -149,6 +189,63 @@ def pops(exchange: Exchanged) -> bool:
         return False
     heard = exchange.fate in (Fate.DELIVERED, Fate.DELAYED)  # by somebody, or by nobody any more
     return bool(exchange.reply) if heard else exchange.fate is Fate.REPLY_LOST
+
+
+def error_of(exchange: Exchanged) -> str | None:
+    """The error that the server answered, or None."""
+    reply = exchange.reply
+    return str(reply["error"]) if isinstance(reply, dict) and "error" in reply else None
+
+
+def publishes(exchange: Exchanged) -> bool:
+    """True if the exchange told others of a change: an entry of a stream or a list, a message."""
+    return not _PUBLISHES.isdisjoint(_verbs(exchange)) and exchange.fate is not Fate.REQUEST_LOST
+
+
+def acquires(exchange: Exchanged) -> bool:
+    """True for a request to set something only if it is absent, whatever became of it."""
+    return any(
+        command[0] == "SETNX" or (command[0] == "SET" and "NX" in _options(command))
+        for command in commands(exchange)
+    )
+
+
+def releases(exchange: Exchanged) -> bool:
+    """True if the exchange deleted something, or ran a script that may have: DEL answered 0 did not."""
+    verbs = _verbs(exchange)
+    tried = not verbs.isdisjoint(_DELETES | _SCRIPTS) and exchange.fate is not Fate.REQUEST_LOST
+    return tried and error_of(exchange) is None and exchange.reply != 0
+
+
+def commands(exchange: Exchanged) -> tuple[tuple[str, ...], ...]:
+    """The commands of an exchange, in words, the verb in capitals; those of SQL are no commands."""
+    if exchange.server is not ServerName.CACHE:
+        return ()
+    found: list[list[str]] = [[]]
+    for word in exchange.request:
+        if word == ";":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return tuple((words[0].upper(), *words[1:]) for words in found if words)
+
+
+def targets(exchange: Exchanged) -> frozenset[str]:
+    """The keys of the cache that an exchange addresses, by their own names."""
+    return frozenset(name for command in commands(exchange) for name in _targets(command))
+
+
+def locks(history: History) -> frozenset[str]:
+    """The keys of the cache that are locks."""
+    conditional: set[str] = set()
+    entries: set[str] = set()
+    for exchange in history.exchanges:
+        for command in commands(exchange):
+            if command[0] == "SETNX" or (command[0] == "SET" and "NX" in _options(command)):
+                conditional.add(command[1])
+            elif command[0] in _SETS | _GETS:
+                entries.update(_targets(command))
+    return frozenset(name for name in conditional if _LOCK_NAME.search(name) or name not in entries)
 
 
 def acknowledges(exchange: Exchanged) -> bool:
@@ -193,6 +290,40 @@ def _open_at(operations: Iterable[Operation], index: int) -> Operation | None:
     if begun and (begun[-1].returned is None or begun[-1].returned > index):
         return begun[-1]
     return None
+
+
+def _targets(command: tuple[str, ...]) -> tuple[str, ...]:
+    if command[0] in _SCRIPTS:
+        count = int(command[2]) if len(command) > 2 and command[2].isdigit() else 0
+        return command[3 : 3 + count]
+    return command[1:] if command[0] in _MANY_KEYS else command[1:2]
+
+
+def _options(command: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word.upper() for word in command[3:])
+
+
+def _something(exchange: Exchanged) -> bool:
+    """Whether the reply holds anything: a miss is None, an empty collection, or one of nothing but None."""
+    reply = exchange.reply
+    if exchange.server is ServerName.DATABASE:
+        return _rows(reply) > 0
+    told = commands(exchange)
+    if len(told) > 1 and isinstance(reply, list) and len(reply) == len(told):
+        return any(_held(item) for command, item in zip(told, reply, strict=True) if command[0] in _GETS)
+    return _held(reply)
+
+
+def _held(reply: Any) -> bool:
+    if isinstance(reply, dict):
+        return bool(reply) and "error" not in reply
+    return any(item is not None for item in reply) if isinstance(reply, list) else reply is not None
+
+
+def _rows(reply: Any) -> int:
+    """How many rows a SELECT returned, by its tag: "SELECT 1"."""
+    count = _ROWS.fullmatch(str(reply.get("tag", ""))) if isinstance(reply, dict) else None
+    return int(count[1]) if count else 0
 
 
 def _verbs(exchange: Exchanged) -> frozenset[str]:

@@ -32,7 +32,24 @@ from cacheproof.models.operation import Operation, Value
 from cacheproof.models.register import Register, identity, judge_registers, obstacle, written
 from cacheproof.models.verdict import Finding, Judgement
 
-__all__ = ["Clash", "Linearizable", "ZoneResult", "check_register"]
+__all__ = [
+    "REPEATED",
+    "UNWRITTEN",
+    "Clash",
+    "Cluster",
+    "Linearizable",
+    "ZoneResult",
+    "check_register",
+    "clusters",
+    "explain_clash",
+    "repetition",
+]
+
+UNWRITTEN = frozenset({"aborted", "fabricated", "premature"})
+"""The kinds of clash that one read is enough for: its value had not been written when it returned."""
+
+REPEATED = "{!r} was read, and more than one write may have written it"
+"""The doubt that a value with several possible writes leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +115,13 @@ def check_register(operations: Sequence[Operation], initial: Value = None) -> Zo
         return ZoneResult(unknown=doubt)
     if clash := _unwritten(register):
         return ZoneResult(clash)
-    if sides := _clash(list(_clusters(register))):
-        return ZoneResult(_explain(*sides))
-    if repeated := _repeated(register):
-        return ZoneResult(
-            unknown=f"{repeated[0].value!r} was read, and more than one write may have written it"
-        )
-    return ZoneResult()
+    if sides := _clash(list(clusters(register))):
+        return ZoneResult(explain_clash(*sides))
+    return ZoneResult(unknown=repetition(register))
 
 
 @dataclass(frozen=True, slots=True)
-class _Cluster:
+class Cluster:
     """A write (None: the initial value) and the reads of its value; `first` and `last` are its minf and maxs."""
 
     write: Operation | None
@@ -145,8 +158,10 @@ def _source_count(register: Register, value: Value) -> int:
     return len(register.sources(value)) + register.is_initial(value)
 
 
-def _repeated(register: Register) -> list[Operation]:
-    return [read for read in register.reads if _source_count(register, read.value) > 1]
+def repetition(register: Register) -> str | None:
+    """The doubt that remains because a value that was read has several possible writes, or None."""
+    repeated = (read for read in register.reads if _source_count(register, read.value) > 1)
+    return next((REPEATED.format(read.value) for read in repeated), None)
 
 
 def _unwritten(register: Register) -> Clash | None:
@@ -162,7 +177,7 @@ def _unwritten(register: Register) -> Clash | None:
     return None
 
 
-def _clusters(register: Register) -> Iterator[_Cluster]:
+def clusters(register: Register) -> Iterator[Cluster]:
     """The clusters of values with one source.  Writes that nobody read are clusters by themselves."""
     reads: dict[tuple[type, Value], list[Operation]] = {}
     for read in register.reads:
@@ -170,32 +185,32 @@ def _clusters(register: Register) -> Iterator[_Cluster]:
     for group in reads.values():
         if _source_count(register, group[0].value) == 1:
             write = next(iter(register.sources(group[0].value)), None)
-            yield _Cluster(write, tuple(group))
+            yield Cluster(write, tuple(group))
     for write in register.acknowledged:
         if identity(written(write)) not in reads:
-            yield _Cluster(write, ())
+            yield Cluster(write, ())
 
 
-def _clash(clusters: list[_Cluster]) -> tuple[_Cluster, _Cluster] | None:
+def _clash(zones: list[Cluster]) -> tuple[Cluster, Cluster] | None:
     """Two clusters that must each come before the other.
 
     A cluster with minf < maxs is a forward zone, the interval between them; the others are backward zones.
     Two forward zones clash if they overlap, a backward zone clashes if it lies inside a forward one, and two
     backward zones never clash.
     """
-    forward = sorted((item for item in clusters if item.minf < item.maxs), key=lambda item: item.minf)
+    forward = sorted((item for item in zones if item.minf < item.maxs), key=lambda item: item.minf)
     for one, next_one in pairwise(forward):
         if next_one.minf < one.maxs:
             return one, next_one
     starts = [item.minf for item in forward]
-    for item in clusters:
+    for item in zones:
         place = bisect_left(starts, item.maxs) - 1  # the last forward zone that starts before maxs
         if item.minf >= item.maxs and place >= 0 and item.minf < forward[place].maxs:
             return forward[place], item
     return None
 
 
-def _explain(one: _Cluster, other: _Cluster) -> Clash:
+def explain_clash(one: Cluster, other: Cluster) -> Clash:
     """The read that shows best that two clusters clash.
 
     Where one write had returned before the other began, that is the read that brought the older value back:

@@ -6,18 +6,14 @@ nothing depends on the time or the machine of writing.
 
 import json
 import re
-from collections.abc import Mapping
 from hashlib import sha256
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from cacheproof.models.errors import EnvironmentFault
-from cacheproof.models.event import Committed
 from cacheproof.models.history import History
-from cacheproof.models.operation import Operation
 from cacheproof.models.report import Cell, Counterexample, Report, Scope, Snapshot
-from cacheproof.models.verdict import Finding
+from cacheproof.reports.finding_json import finding_to_dict, jsonable
 from cacheproof.reports.findings import finding_sentences
 from cacheproof.reports.naming import anomaly_title
 from cacheproof.reports.preemptions import preemption_words
@@ -76,18 +72,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
         "scopes": [_scope(scope) for scope in report.scopes],
         "cells": [_cell(cell) for cell in report.cells],
     }
-    return {name: _jsonable(value) for name, value in out.items()}
-
-
-def _jsonable(value: Any) -> Any:
-    """`value` with what JSON cannot express (infinities, NaN, foreign types) as strings."""
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float):
-        return value if isfinite(value) else str(value)
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    return {name: jsonable(value) for name, value in out.items()}
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
@@ -119,7 +104,7 @@ def _counterexample(found: Counterexample) -> dict[str, Any]:
         "anomaly": found.anomaly,
         "title": anomaly_title(found.anomaly),
         "words": [*finding_sentences(found, steps), preemption_words(steps, found.history)],
-        "finding": _finding(found.finding),
+        "finding": finding_to_dict(found.finding),
         "found_by": found.found_by,
         "found_after": found.found_after,
         "shrunk_from": found.shrunk_from,
@@ -139,40 +124,6 @@ def _history(history: History) -> list[Any]:
     """The lines of the history as they stand in a history file, the first of them describing the run."""
     # Not splitlines: a value may hold what Unicode, but not JSON Lines, takes for the end of a line.
     return [json.loads(line) for line in history.to_jsonl().split("\n") if line]
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "property": finding.property,
-        "kind": finding.kind,
-        "key": finding.key,
-        "culprit": _operation(finding.culprit) if finding.culprit else None,
-        "because": [_operation(operation) for operation in finding.because],
-        "versions": [_version(version) for version in finding.versions],
-        "stale_s": finding.stale_s,
-        "at": list(finding.at),
-        "found": finding.found,
-        "allowed": list(finding.allowed) if finding.allowed else None,
-    }
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    return {
-        "process": operation.process,
-        "f": operation.f,
-        "key": operation.key,
-        "value": operation.value,
-        "result": operation.result,
-        "invoked": operation.invoked,
-        "returned": operation.returned,
-        "outcome": operation.outcome.value,
-        "error": operation.error,
-        "final": operation.final,
-    }
-
-
-def _version(version: Committed) -> dict[str, Any]:
-    return {"index": version.index, "key": version.key, "value": version.value, "version": version.version}
 
 
 def _snapshot(snapshot: Snapshot) -> dict[str, Any]:

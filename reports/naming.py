@@ -20,7 +20,7 @@ def anomaly_fixes(slug: str) -> tuple[str, ...]:
     The catalogue writes "name: how it works" or "name (how)"; the rest is for `cacheproof explain`.
     """
     known = ANOMALIES.get(slug)
-    return tuple(plain(re.split(r": | \(", fix)[0]) for fix in known.fixes) if known else ()
+    return tuple(plain(re.split(r": | \(|; ", fix)[0]) for fix in known.fixes) if known else ()
 
 
 def is_catalogued(slug: str) -> bool:

@@ -183,16 +183,22 @@ def _seconds(event: Faulted) -> float:
 def _final_reads(
     counterexample: Counterexample, changes: Mapping[int, tuple[Change, ...]], calls: Mapping[int, Invoked]
 ) -> list[int]:
-    """The invocations of those final reads that are needed: the culprit, and before it those with an effect."""
-    culprit, key = counterexample.finding.culprit, counterexample.finding.key
+    """The invocations of those final reads that are needed.
+
+    They are those that the finding names, and before the culprit those with an effect.
+    """
+    finding = counterexample.finding
+    culprit, key = finding.culprit, finding.key
+    named = {operation.invoked for operation in finding.because if operation.final}
+    named |= {calls[index].index for index in finding.at if index in calls and calls[index].final}
     if culprit is None or not culprit.final:
-        return []
+        return sorted(named)
     effective = {
         call.index
         for index, call in calls.items()
         if call.final and call.key == key and call.index <= culprit.invoked and changes.get(index)
     }
-    return sorted({*effective, culprit.invoked})
+    return sorted({*effective, *named, culprit.invoked})
 
 
 def _is_shown(

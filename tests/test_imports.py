@@ -33,7 +33,7 @@ OURS: Mapping[str, frozenset[str]] = {
 """The folders that the files of each folder may import."""
 
 THEIRS: Mapping[str, frozenset[str]] = {
-    "models": frozenset(),
+    "models": frozenset({"msgspec", "numpy"}),  # histories of millions of operations, in columns
     "chaos": frozenset({"docker"}),
     "patterns": frozenset({"psycopg", "redis"}),
     "harness": frozenset({"hypothesis", "rich"}),

@@ -23,7 +23,14 @@ from cacheproof.reports.terminal import render_counterexample, to_text
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/soundness.md",
+    "examples/README.md",
+)
 
 MOST_LINES = 30
 """As many as the report at the top may have, so that what to type is on the first screen too."""

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from cacheproof.harness.session import Expect
     from cacheproof.harness.strategies.statemachine import state_machine
     from cacheproof.harness.verify import verify
+    from cacheproof.models.atomic_reads import AtomicReads
+    from cacheproof.models.availability import Availability
+    from cacheproof.models.causal import Causal, CausalConvergence, CausalMemory
     from cacheproof.models.contract import ALL_CONDITIONS, CORE_CONDITIONS, Condition, Contract, Guarantee
     from cacheproof.models.convergence import Convergence
+    from cacheproof.models.counters import ExactlyOnce
+    from cacheproof.models.delta_atomicity import DeltaAtomicity
     from cacheproof.models.durability import Durability
     from cacheproof.models.errors import (
         CacheError,
@@ -21,11 +26,24 @@ if TYPE_CHECKING:
         HarnessError,
         UsageError,
     )
+    from cacheproof.models.flush_order import FlushOrder
+    from cacheproof.models.general import LinearizableAs
+    from cacheproof.models.history import History
     from cacheproof.models.integrity import Integrity
+    from cacheproof.models.invalidation import Invalidation
+    from cacheproof.models.ladder import Ladder, climb
+    from cacheproof.models.liveness import Liveness
+    from cacheproof.models.mutual_exclusion import MutualExclusion
+    from cacheproof.models.quiet_warm_up import QuietWarmUp
     from cacheproof.models.read_after_write import ReadAfterWrite
     from cacheproof.models.report import Report
+    from cacheproof.models.round_trips import RoundTrips
+    from cacheproof.models.sequential import Sequential
+    from cacheproof.models.sessions import MonotonicReads, MonotonicWrites, ReadYourWrites, WritesFollowReads
+    from cacheproof.models.single_flight import SingleFlight
     from cacheproof.models.staleness import BoundedStaleness
     from cacheproof.models.verdict import Property, Verdict
+    from cacheproof.models.version_staleness import StalenessInVersions
     from cacheproof.models.zones import Linearizable
     from cacheproof.patterns.cache_aside import CACHE_ASIDE
     from cacheproof.patterns.cache_aside_async import CACHE_ASIDE_ASYNC
@@ -47,24 +65,48 @@ __all__ = [
     "WRITE_BEHIND_LIST",
     "WRITE_BEHIND_STREAM",
     "WRITE_THROUGH",
+    "AtomicReads",
+    "Availability",
     "BoundedStaleness",
     "CacheError",
     "CacheproofError",
+    "Causal",
+    "CausalConvergence",
+    "CausalMemory",
     "Condition",
     "Contract",
     "Convergence",
+    "DeltaAtomicity",
     "Durability",
     "EnvironmentFault",
+    "ExactlyOnce",
     "Expect",
+    "FlushOrder",
     "Guarantee",
     "HarnessError",
+    "History",
     "Integrity",
+    "Invalidation",
+    "Ladder",
     "Linearizable",
+    "LinearizableAs",
+    "Liveness",
+    "MonotonicReads",
+    "MonotonicWrites",
+    "MutualExclusion",
     "Property",
+    "QuietWarmUp",
     "ReadAfterWrite",
+    "ReadYourWrites",
     "Report",
+    "RoundTrips",
+    "Sequential",
+    "SingleFlight",
+    "StalenessInVersions",
     "UsageError",
     "Verdict",
+    "WritesFollowReads",
+    "climb",
     "state_machine",
     "verify",
 ]
@@ -73,15 +115,33 @@ _WHERE = {
     "harness.session": ("Expect",),
     "harness.strategies.statemachine": ("state_machine",),
     "harness.verify": ("verify",),
+    "models.atomic_reads": ("AtomicReads",),
+    "models.availability": ("Availability",),
+    "models.causal": ("Causal", "CausalConvergence", "CausalMemory"),
     "models.contract": ("ALL_CONDITIONS", "CORE_CONDITIONS", "Condition", "Contract", "Guarantee"),
     "models.convergence": ("Convergence",),
+    "models.counters": ("ExactlyOnce",),
+    "models.delta_atomicity": ("DeltaAtomicity",),
     "models.durability": ("Durability",),
     "models.errors": ("CacheError", "CacheproofError", "EnvironmentFault", "HarnessError", "UsageError"),
+    "models.flush_order": ("FlushOrder",),
+    "models.general": ("LinearizableAs",),
+    "models.history": ("History",),
     "models.integrity": ("Integrity",),
+    "models.invalidation": ("Invalidation",),
+    "models.ladder": ("Ladder", "climb"),
+    "models.liveness": ("Liveness",),
+    "models.mutual_exclusion": ("MutualExclusion",),
+    "models.quiet_warm_up": ("QuietWarmUp",),
     "models.read_after_write": ("ReadAfterWrite",),
     "models.report": ("Report",),
+    "models.round_trips": ("RoundTrips",),
+    "models.sequential": ("Sequential",),
+    "models.sessions": ("MonotonicReads", "MonotonicWrites", "ReadYourWrites", "WritesFollowReads"),
+    "models.single_flight": ("SingleFlight",),
     "models.staleness": ("BoundedStaleness",),
     "models.verdict": ("Property", "Verdict"),
+    "models.version_staleness": ("StalenessInVersions",),
     "models.zones": ("Linearizable",),
     "patterns.cache_aside": ("CACHE_ASIDE",),
     "patterns.cache_aside_async": ("CACHE_ASIDE_ASYNC",),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +10,10 @@ import pytest
 
 from cacheproof.chaos.servers.engine import Engine
 from cacheproof.chaos.servers.recipes import Built
-from cacheproof.harness import cli, doctor
+from cacheproof.harness import check, cli, doctor
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.history import History
+from cacheproof.models.recording import Recording
 
 CACHE = "cacheproof.patterns.cache_aside:CacheAside"
 MINE = """
@@ -110,6 +111,10 @@ def test_unknown_is_3(call: Call) -> None:
         (["verify"], "Missing argument 'CACHE'"),
         (["replay", "nothing.json"], "'nothing.json' does not exist"),
         (["replay", "mine.py"], "cannot read the failure 'mine.py'"),
+        (["check"], "Missing argument 'FILE...'"),
+        (["check", "nothing.log"], "'nothing.log' does not exist"),
+        (["check", "mine.py", "--model", "queue"], "'queue' is not one of"),
+        (["check", "mine.py", "--property", "rain"], "no property is called 'rain'"),
         (["explain", "rain"], "rain"),
         (["dance"], "No such command 'dance'"),
     ],
@@ -142,6 +147,62 @@ def test_errors_have_their_codes(
     ended, out, err = call("verify", CACHE)
     assert (ended, out) == (code or 4, "")
     assert code is None or err == "cacheproof: no\n"
+
+
+RECORDED = Path(__file__).parents[1] / "models" / "recorded"
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "code"),
+    [
+        (["upheld.log"], [], 0),
+        (["upheld.log", "refuted.edn"], [], 1),
+        (["upheld.log", "refuted.edn", "malformed.jsonl"], [], 2),
+        (["upheld.jsonl"], ["--model", "mutex"], 3),
+        (["upheld.jsonl", "refuted.jsonl"], ["--property", "bounded-staleness:seconds=9"], 0),
+        (["upheld.jsonl", "refuted.jsonl"], ["--property", "bounded-staleness:seconds=5"], 1),
+        (["upheld.edn", "upheld.log"], ["--model", "cas-register"], 3),
+    ],
+)
+def test_check_says_the_worst_of_its_files(
+    call: Call, names: list[str], options: list[str], code: int
+) -> None:
+    """A verdict each in the order of the files, and a summary of several; as JSON, one object a line."""
+    files = [str(RECORDED / name) for name in names]
+    ended, out, err = call("check", *files, *options)
+    assert (ended, err) == (code, "")
+    heads = [line.split("  ")[1] for line in out.splitlines() if line.startswith(("UP", "RE", "UN", "CAN"))]
+    assert heads == files
+    assert (f"{len(files)} files: " in out.splitlines()[-1]) == (len(files) > 1)
+    ended, out, err = call("check", "--json", *files, *options)
+    assert (ended, err) == (code, "")
+    assert [json.loads(line)["file"] for line in out.splitlines()] == files
+
+
+def test_check_failing_is_4_whatever_else(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is ours to mend, and outweighs what was found."""
+    known, upheld, malformed = (
+        str(RECORDED / name) for name in ("refuted.log", "upheld.edn", "malformed.log")
+    )
+    read = check.read_recording
+
+    def fail_once(lines: Iterable[str]) -> Recording:
+        monkeypatch.setattr(check, "read_recording", read)
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr(check, "read_recording", fail_once)
+    code, out, _ = call("check", upheld, malformed, known)
+    assert code == 4 and "RuntimeError('oh'); please report it" in out
+    assert out.splitlines()[-1] == "3 files: 1 refuted, 2 cannot be checked"
+
+
+def test_a_replayed_history_can_be_checked(call: Call, tmp_path: Path) -> None:
+    """What `replay --history` prints is what `check` reads, and the same is wrong with it."""
+    assert verify(call, CACHE, "mine:FRESH")[0] == 1
+    (path,) = Path(".cacheproof", "anomalies").iterdir()
+    (tmp_path / "history.jsonl").write_text(call("replay", str(path), "--history")[1])
+    code, out, _ = call("check", "history.jsonl", "--property", "read-after-write")
+    assert code == 1 and "although" in out and "|--read v1--|" in out
 
 
 def test_explain_lists_and_explains(call: Call) -> None:

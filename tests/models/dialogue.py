@@ -6,15 +6,20 @@
     A write v2             A invokes a write of v2; `@b` anywhere in a line names another key than "k"
     A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was; `delayed`: it is late; `refused`);
                            `waits`: it has to wait, `late`: it had to
-    A commits v2           v2 became visible in the database, by an exchange of A
+    A commits v2           v2 became visible in the database, by an exchange of A (`?`: nobody knows by whose)
     A ok                   A's operation returned; for a read `ok v1`; or `fail`, `info`
     A crash                a fault; also `kill cache`, `advance 10`, `quiet` (the run came to rest), `final`
                            (the reads after it are those of the epilogue)
 
-Verbs in capitals are exchanges; several in one transaction are joined with "+": `SET+XADD v2`.
+Verbs in capitals are exchanges; several in one transaction are joined with "+": `SET+XADD v2`.  `#lock` in one
+is the name in the cache of what it addresses, where that is not the key.  A reply is a word, a number, nil,
+`error` and its text, or JSON without blanks; the database answers with the rows that it stands for.
 """
 
+import json
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
@@ -50,8 +55,10 @@ class _Stage:
         if who == "advance":
             self.now_s += float(rest[0])
             self.events.append(Faulted(*stamp, "advance", detail=float(rest[0])))
-        elif who == "kill":
-            self.events.append(Faulted(*stamp, "kill", server=ServerName(rest[0])))
+        elif who in ("kill", "start"):
+            self.events.append(Faulted(*stamp, who, server=ServerName(rest[0])))
+        elif who in ("expire", "evict"):
+            self.events.append(Faulted(*stamp, who, detail=rest[0]))
         elif who == "quiet":
             self.events.append(Entered(*stamp, Phase.QUIESCE))
         elif who == "final":
@@ -67,10 +74,10 @@ class _Stage:
             return Returned(*stamp, process, Outcome(word), value)
         if word == "commits":
             self.versions[key] = self.versions.get(key, 0) + 1
-            return Committed(*stamp, key, value, self.versions[key], process)
+            return Committed(*stamp, key, value, self.versions[key], process if process >= 0 else None)
         if word.isupper():
             return _exchange(stamp, process, key, words)
-        return Invoked(*stamp, process, word, None if word == "work" else key, value, self.final)
+        return Invoked(*stamp, process, word, None if word in ("warm_up", "work") else key, value, self.final)
 
 
 def _value(words: list[str]) -> Value:
@@ -79,24 +86,40 @@ def _value(words: list[str]) -> Value:
 
 def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]) -> Exchanged:
     fate = next((_FATES[word] for word in words if word in _FATES), Fate.DELIVERED)
-    plain = [word for word in words if word not in _FATES and word not in _MARKS]
-    asked, _, answer = " ".join(plain).partition("->")
-    verb, *rest = asked.split()
-    reply: Value | dict[str, str] = _value(answer.split()) if answer else "OK"
-    if isinstance(reply, str) and reply.startswith("error"):
-        reply = {"error": reply}
+    name = next((word[1:] for word in words if word.startswith("#")), key)
+    plain = [word for word in words if word not in _FATES.keys() | _MARKS and not word.startswith("#")]
+    asked, arrow, answer = " ".join(plain).partition("->")
+    joined, *rest = asked.split()
+    verbs = joined.split("+")
+    server = ServerName.DATABASE if verbs[0] in _SQL else ServerName.CACHE
+    waits = "waits" in words
+    # What the server answered is on record although nobody heard it.
+    answered = not waits and fate is not Fate.REQUEST_LOST and (fate is not Fate.REPLY_LOST or bool(arrow))
     return Exchanged(
         *stamp,
         process,
-        ServerName.DATABASE if verb in _SQL else ServerName.CACHE,
-        verb.replace("+", "; "),
-        (verb, key, *rest),
+        server,
+        "; ".join(verbs),
+        tuple(word for verb in verbs for word in (";", verb, name, *rest))[1:],
         () if key == "none" else (key,),
-        None if fate in (Fate.REQUEST_LOST, Fate.REPLY_LOST) or "waits" in words else reply,
+        _reply(server, verbs[0], answer.strip(), bool(arrow)) if answered else None,
         fate,
-        waits="waits" in words,
+        waits=waits,
         waited="late" in words,
     )
+
+
+def _reply(server: ServerName, verb: str, answer: str, told: bool) -> Any:
+    if answer.startswith("error"):
+        return {"error": answer.removeprefix("error").strip(" -")}
+    if server is ServerName.DATABASE:
+        rows = [[answer]] if told and answer != "nil" else []
+        return {"tag": f"{verb} {len(rows)}", "rows": rows} if verb == "SELECT" else {"tag": f"{verb} 1"}
+    if not told:
+        return "OK"
+    if re.fullmatch(r"[\[{].*|\d+", answer):
+        return json.loads(answer)
+    return None if answer == "nil" else answer
 
 
 def act(script: str, initial: Mapping[str, Value] | None = None, workers: int = 0) -> History:

@@ -104,7 +104,10 @@ def test_defaults_are_left_out() -> None:
         ({"do": "expire", "key": 7}, "wrong type"),
         ({"do": "crash", "client": None}, "wrong type"),
         ({"do": "skew", "client": 0, "by_s": float("-inf")}, "a finite number$"),
-        ({"do": "partition", "server": "cache", "manner": "rude"}, "one of refuse, silent, requests, replies"),
+        (
+            {"do": "partition", "server": "cache", "manner": "rude"},
+            "one of refuse, silent, requests, replies",
+        ),
     ],
 )
 def test_anything_else_is_refused(data: object, reason: str) -> None:

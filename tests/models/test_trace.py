@@ -5,17 +5,25 @@ from dataclasses import replace
 
 import pytest
 
+from cacheproof.models.event import Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.trace import (
     REPLICA_MARK,
     Step,
     acknowledges,
+    acquires,
+    commands,
     delivers,
+    error_of,
     is_on_replica,
+    locks,
     mentioned,
     operation_at,
     pops,
+    publishes,
+    releases,
     steps,
+    targets,
 )
 
 Act = Callable[..., History]
@@ -65,7 +73,7 @@ def test_meanings(line: str, f: str, meanings: set[str], act: Act) -> None:
     ],
 )
 def test_effects(line: str, effect: bool, act: Act) -> None:
-    """Lost, erroneous, refused and late requests change nothing; a lost reply does not undo anything."""
+    """Lost, erroneous and refused requests change nothing; a lost reply does not undo anything."""
     assert step(act, line).took_effect is effect
 
 
@@ -117,6 +125,120 @@ def test_streams(act: Act) -> None:
     read, ack, lost = act("A work\nA XREADGROUP @none\nA XACK @none\nA XACK @none lost").exchanges
     assert [delivers(item) for item in (read, ack, lost)] == [True, False, False]
     assert [acknowledges(item) for item in (read, ack, lost)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("GET -> v1", True),
+        ("GET -> nil", False),
+        ("GET -> error-wrongtype", False),
+        ("GET -> v1 reply-lost", False),
+        ("HGETALL -> {}", False),
+        ('HGETALL -> {"value":"v1"}', True),
+        ("HMGET -> [null,null]", False),
+        ('HMGET -> ["v1",null]', True),
+        ("GET+TTL -> [null,2]", False),
+        ('GET+TTL -> ["v1",3]', True),
+        ("SELECT -> v1", True),
+        ("SELECT -> nil", False),
+        ("SELECT -> error", False),
+        ("SELECT reply-lost", False),
+        ("SET v1", False),
+    ],
+)
+def test_a_look_has_found_something_or_not(line: str, found: bool, act: Act) -> None:
+    """A miss is nil, an empty collection, one of nothing but nil, or no row."""
+    assert step(act, line).found is found
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("SET v1 x NX -> nil", True),
+        ("SET v1 x NX", False),
+        ("SET v1 x NX lost", False),
+        ("SET v1 -> nil", False),
+    ],
+)
+def test_a_condition_was_refused(line: str, refused: bool, act: Act) -> None:
+    """Only the server can say so."""
+    assert step(act, line).refused is refused
+
+
+def test_who_works_in_the_background(act: Act) -> None:
+    """Workers, and what is part of no operation."""
+    for f, expected in (("work", True), ("read", False)):
+        assert step(act, "GET", f).by_worker is expected
+    (outside,) = steps(act("A GET"), "k")
+    assert outside.by_worker and not outside.scripted and step(act, "EVAL any").scripted
+
+
+def test_replies_show_values(act: Act) -> None:
+    """As words, like requests."""
+    assert step(act, "GET -> v1").shows("v1") and not step(act, "GET -> v12").shows("v1")
+
+
+def first(act: Act, line: str) -> Exchanged:
+    return act(f"A work\nA {line}").exchanges[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("DEL", ({"k"}, False, True, False)),
+        ("DEL -> 0", ({"k"}, False, False, False)),
+        ("DEL lost", ({"k"}, False, False, False)),
+        ("DEL -> error", ({"k"}, False, False, False)),
+        ("UNLINK #a b", ({"a", "b"}, False, True, False)),
+        ("SET #lock t NX EX 5", ({"lock"}, True, False, False)),
+        ("SETNX #lock t", ({"lock"}, True, False, False)),
+        ("SET v1 EX 5", ({"k"}, False, False, False)),
+        ("SET NX", ({"k"}, False, False, False)),
+        ("EVAL #script 2 a b c", ({"a", "b"}, False, True, False)),
+        ("EVAL #script any a", (set(), False, True, False)),
+        ("EVAL #script", (set(), False, True, False)),
+        ("SET+XADD #a v", ({"a"}, False, False, True)),
+        ("PUBLISH #channel v", ({"channel"}, False, False, True)),
+        ("PUBLISH #channel v lost", ({"channel"}, False, False, False)),
+        ("SELECT -> v1", (set(), False, False, False)),
+    ],
+)
+def test_commands(line: str, expected: tuple[set[str], bool, bool, bool], act: Act) -> None:
+    """What is addressed; whether it acquires, releases, publishes."""
+    exchange = first(act, line)
+    assert (set(targets(exchange)), acquires(exchange), releases(exchange), publishes(exchange)) == expected
+
+
+def test_the_commands_of_a_transaction(act: Act) -> None:
+    """Each in words, with its verb first; SQL has none."""
+    assert commands(first(act, "SET+XADD v1")) == (("SET", "k", "v1"), ("XADD", "k", "v1"))
+    assert commands(first(act, "UPDATE v1")) == ()
+
+
+def test_errors(act: Act) -> None:
+    """What the server said, or nothing."""
+    assert error_of(first(act, "SET v1 -> error-oom")) == "oom"
+    assert error_of(first(act, "UPDATE v1 -> error 23514 no")) == "23514 no"
+    assert error_of(first(act, "GET -> v1")) is None and error_of(first(act, "GET lost")) is None
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("A SET #l:k t NX EX 5", {"l:k"}),
+        ("A SETNX #l:k t", {"l:k"}),
+        ("A SET #l:k t NX EX 5\nA GET #l:k", set()),
+        ("A SET #l:k t NX EX 5\nA SET #l:k v1", set()),
+        ("A SET #lock:k t NX EX 5\nA GET #lock:k", {"lock:k"}),
+        ("A SET #k:Mutex t NX EX 5\nA GET #k:Mutex", {"k:Mutex"}),
+        ("A SET #block:k t NX EX 5\nA GET #block:k", set()),
+        ("A SET #lock:k t\nA DEL #lock:k", set()),
+    ],
+)
+def test_locks(script: str, found: set[str], act: Act) -> None:
+    """Set with NX, and called a lock or used for nothing else."""
+    assert locks(act(script)) == found
 
 
 @pytest.mark.parametrize(

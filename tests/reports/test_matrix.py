@@ -54,7 +54,9 @@ def test_the_matrix_fits(stories: ModuleType, width: int) -> None:
         stories.cell(found, condition=condition, claim="w" * 50 + " and so on " * 9)
         for condition in CORE_CONDITIONS
     ]
-    upheld = [stories.cell(None, guarantee="CA1", condition=condition, kept=True) for condition in CORE_CONDITIONS]
+    upheld = [
+        stories.cell(None, guarantee="CA1", condition=condition, kept=True) for condition in CORE_CONDITIONS
+    ]
     reports = [stories.report(*row, *upheld), stories.report(*upheld, cache="漢字[red]\x1b" * 20)]
     page = to_text(render_matrix(reports), width)
     assert max(map(cell_len, page.splitlines())) <= width
