@@ -223,26 +223,28 @@ class SleepChannel:
     def wait_readable(self, fd: int, deadline_ns: int, line: Callable[[], int]) -> bool:
         """Block until there is something to read from `fd` (True), or the director says that time is up (False).
 
-        `line` is called if the director asks.  Raises SystemExit when the run is over.
+        `line` is called if the director asks.  A deadline that has passed ends nothing by itself: whether it counts
+        is for the director to say, whenever it happens to ask.  Raises SystemExit when the run is over.
         """
         poll, question = select.poll(), self._clock.question
         for watched in (fd, self._fd) if question < 0 else (fd, self._fd, question):
             poll.register(watched, select.POLLIN)
         told = False
         try:
-            while self._clock.now_ns < deadline_ns:
+            while True:
                 if question < 0:
                     self.announce(deadline_ns, line())
                     told = True
                 ready = {found for found, _ in poll.poll()}
                 if self._fd in ready:
                     self._receive()
+                    if self._clock.now_ns >= deadline_ns:
+                        return False
                 elif fd in ready:
                     return True
                 else:
                     poll.unregister(question)
                     question = -1
-            return False
         finally:
             if told:
                 self._cancel_quietly()

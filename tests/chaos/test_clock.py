@@ -276,6 +276,17 @@ def test_an_early_wake_does_not_end_a_wait_at_a_socket(clock: RunClock, registra
         assert asleep.result() is False
 
 
+def test_a_question_ends_no_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """Not even one whose time has passed: until the director says so, it does not count."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), SECOND, line)
+        clock.set_ns(5 * SECOND)
+        clock.ask()
+        assert wait_for_deadline(sleeper) == SECOND
+        sleeper.wake()
+        assert asleep.result() is False
+
+
 def test_who_is_asked_no_more_says_nothing(clock: RunClock, registrar: Registrar) -> None:
     """A question holds until it is taken back, and can be put again."""
     for channel, sleeper, ours in silent(clock, registrar):

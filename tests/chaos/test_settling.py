@@ -207,7 +207,8 @@ def test_bytes_that_have_not_arrived_make_a_client_unquiet(
     with contextlib.suppress(BlockingIOError):
         while True:
             client.sent += client.tcp.send(b"x" * 100_000)
-    assert client.watch.blocked() and not any(client.quiet(table) for _ in range(TIMES))
+    until(client.watch.blocked)
+    assert not any(client.quiet(table) for _ in range(TIMES))
 
 
 def test_bytes_that_have_not_been_read_here_make_a_client_unquiet(

@@ -45,7 +45,8 @@ def own(folder: Path) -> Iterator[tuple[UserDatabase, PgUpstream]]:
     yield database, session
     database.abandon()
     session.query(
-        "drop schema if exists cacheproof cascade; drop schema public cascade; create schema public"
+        "set client_min_messages = error; drop schema if exists cacheproof, cacheproof_replica cascade;"
+        " drop schema public cascade; create schema public"
     )
     session.close()
 
@@ -115,6 +116,10 @@ def test_what_belongs_to_others_is_refused_unless_named(own: tuple[UserDatabase,
         ("create table records (key int)", ("table public.records",)),
         ("create schema cacheproof", ("schema cacheproof",)),
         ("create schema cacheproof; comment on schema cacheproof is 'mine'", ("schema cacheproof",)),
+        (
+            "create schema cacheproof_replica; create table cacheproof_replica.mine (i int)",
+            ("table cacheproof_replica.mine",),
+        ),
     ],
 )
 def test_what_has_our_names_and_is_not_ours(
@@ -148,9 +153,10 @@ def test_a_claim_is_given_back(own: tuple[UserDatabase, PgUpstream]) -> None:
     database.claim(state, {"cache": "h:1/0", "run_id": "it's"})
     assert database.claimed and len(database.fds) == 1
     session.query(f"create table public.records (i int); comment on table public.records is '{RECORDS_MARK}'")
+    session.query("create schema cacheproof_replica; create view cacheproof_replica.records as select 1")
     session.query("create table public.added (i int)")
     assert database.look().left == {"cache": "h:1/0", "run_id": "it's"}
-    assert "table public.records" not in database.look().held
+    assert {"table public.records", "table cacheproof_replica.records"}.isdisjoint(database.look().held)
     told = database.give_back(state.held)
     assert told == (
         f"{database.place.name} holds nothing of ours any more (table public.records, schema cacheproof); what came "

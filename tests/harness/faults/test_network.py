@@ -132,6 +132,17 @@ def test_a_server_that_dies_takes_the_zombies_with_it(stage_for: StageFor) -> No
         assert not execution.is_enabled(Arrive(0))
 
 
+def test_a_request_may_arrive_at_a_connection_that_is_no_more(stage_for: StageFor) -> None:
+    """Its server has closed it meanwhile: nothing happens, and the run goes on."""
+    with stage_for(CacheAside).open("A read, A ..., A read, A delayed") as execution:
+        (link,) = execution.world.wire.detached
+        execution.world.cache_clock.admin.call("CLIENT", "KILL", "ID", link.upstream.id)
+        execution.take(Arrive(0))
+        lines = stage_for(CacheAside).dialogue(execution.recorder.history())
+        assert execution.world.wire.detached == []
+    assert lines[-1].startswith("A GET -> error ") and lines[-1].endswith(" at last delayed")
+
+
 def test_what_waits_for_an_event_is_not_delayed(stage_for: StageFor, caches: ModuleType) -> None:
     """A BRPOP that comes when nobody listens any more does nothing."""
     with stage_for(caches.Queueing).open("A read") as execution:

@@ -235,6 +235,31 @@ def test_a_frozen_server_does_what_a_dead_client_had_asked(stage_for: StageFor) 
     ]
 
 
+def test_all_that_a_dead_client_had_sent_is_worked_on(stage_for: StageFor) -> None:
+    """What lies behind a request in the same socket comes behind it, and nothing asks for a decision."""
+
+    class Piping:
+        def __init__(self, env: Any) -> None:
+            self.redis = redis.Redis.from_url(env.redis_url, decode_responses=True)
+
+        def read(self, key: str) -> Any:
+            return self.redis.pipeline(transaction=False).rpush(key, "1").rpush(key, "2").execute()[-1]
+
+        def write(self, key: str, value: str) -> None: ...
+
+    lines = stage_for(Piping).lines("A read, A .., A read, freeze cache, A ., A crash, thaw cache")
+    assert lines[4:] == [
+        "A read",
+        "freeze cache",
+        "A RPUSH waits",
+        "A crash",
+        "A info (the client crashed)",
+        "thaw cache",
+        "A RPUSH -> 3 at last",
+        "A RPUSH -> 4 at last",
+    ]
+
+
 def test_a_frozen_server_does_not_notice_a_death(stage_for: StageFor, caches: ModuleType) -> None:
     """The locks of a client that has died are held until the server goes on."""
     lines = stage_for(caches.Transactional).lines(
