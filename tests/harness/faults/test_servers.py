@@ -290,6 +290,21 @@ def test_a_waiting_statement_of_the_dead_goes_on(stage_for: StageFor, caches: Mo
     assert lines[9] == "somebody commits v2"
 
 
+def test_a_frozen_server_answers_nobody_who_waits(stage_for: StageFor, caches: ModuleType) -> None:
+    """Even if what it was waited for is free by now: its holder has lost the connection."""
+
+    class Mixed(caches.Transactional):  # type: ignore[misc, name-defined]
+        def read(self, key: str) -> Any:
+            return self.redis.get(key)
+
+    lines = stage_for(Mixed).lines(
+        "A write, A ., B write, B ., freeze database, partition database A, A read, A ., thaw database"
+    )
+    assert lines[4:6] == ["freeze database", "A partition database refuse"]
+    assert lines[6].startswith("A info v2 (OperationalError: ")
+    assert lines[7:] == ["A read", "A GET -> nil", "A ok", "thaw database", "B UPDATE -> UPDATE 1 at last"]
+
+
 def test_a_frozen_server_gives_nothing_up(stage_for: StageFor, caches: ModuleType) -> None:
     """The time-out of a blocking command is the server's to keep: it is late, as the server is."""
     lines = stage_for(caches.Queueing).lines("A read, A ., freeze cache, advance 6, thaw cache")
