@@ -16,11 +16,11 @@ from cacheproof.chaos.servers.server import Address
 from cacheproof.chaos.servers.standby import Standby
 from cacheproof.models.decision import ServerName
 
-__all__ = ["SETTINGS", "pings", "valkey"]
+__all__ = ["valkey"]
 
 _PROBE_S = 1.0
 
-SETTINGS: Mapping[str, str] = {
+_SETTINGS: Mapping[str, str] = {
     "port": "0",  # no TCP
     "save": "",
     "appendonly": "no",
@@ -51,7 +51,7 @@ def _one(
     binary: Path, place: Path, folder: Folder, lifeline: Lifeline, number: int, patience_s: float
 ) -> Process:
     address = Address(str(place / f"socket-{number}"))
-    settings = {**SETTINGS, "unixsocket": str(address), "dir": str(place)}
+    settings = {**_SETTINGS, "unixsocket": str(address), "dir": str(place)}
     options = (word for name, value in settings.items() for word in (f"--{name}", value))
     program = Program(
         label=f"{ServerName.CACHE}-{number}",
@@ -66,14 +66,13 @@ def _one(
         program,
         address,
         lifeline,
-        answers=lambda: pings(address),
+        answers=lambda: _answers(address),
         description=lambda: f"Valkey {version_of(binary)}, embedded, no persistence",
         patience_s=patience_s,
     )
 
 
-def pings(address: Address) -> bool:
-    """Whether a cache is at work there.  Raises what a socket raises while there is none."""
+def _answers(address: Address) -> bool:
     with socket.socket(address.family) as connection:
         connection.settimeout(_PROBE_S)
         connection.connect(address.sockaddr)
