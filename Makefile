@@ -7,6 +7,8 @@
 #
 # make chaos and make test take
 #   PROFILE=quick     how much to search: quick, default, thorough
+#   BACKEND=docker    which servers to use: embedded (the default), docker, for which an engine has to run, or
+#                     external: yours, at CACHEPROOF_REDIS_URL and CACHEPROOF_DATABASE_URL
 #   SEED=7            what the random part of the search follows from
 #   REPORT=folder     where reports are written to
 #   ARGS="-x -k list" anything else for pytest
@@ -14,6 +16,7 @@
 
 PYTHON ?= python3
 PROFILE ?=
+BACKEND ?=
 SEED ?=
 REPORT ?=
 ARGS ?=
@@ -22,7 +25,7 @@ venv := .venv
 python := $(venv)/bin/python
 installed := $(venv)/.installed
 options := $(if $(PROFILE),--chaos-profile $(PROFILE)) $(if $(SEED),--chaos-seed $(SEED)) \
-	$(if $(REPORT),--chaos-report "$(REPORT)") $(ARGS)
+	$(if $(BACKEND),--chaos-backend $(BACKEND)) $(if $(REPORT),--chaos-report "$(REPORT)") $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: chaos test lint clean help

@@ -27,9 +27,11 @@ from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.crew import Crew
 from cacheproof.harness.evidence import Evidence
 from cacheproof.harness.execution import Execution
+from cacheproof.harness.operations import Operations
 from cacheproof.harness.pinning import one_core
 from cacheproof.harness.recorder import Recorder
 from cacheproof.harness.runner import Run, Runner
+from cacheproof.harness.situation import Situation
 from cacheproof.harness.strategies import machine
 from cacheproof.harness.world import World
 from cacheproof.models.contract import Condition
@@ -185,11 +187,10 @@ def compare(runner: Runner, servers: EmbeddedServers, turns: int) -> dict[str, A
 # -- where the time goes ---------------------------------------------------------------------------------------
 
 
-def _invocation(execution: Execution, decision: Invoke) -> str:
+def _invocation(operations: Operations, decision: Invoke) -> str:
     """A driver connects when it is first needed, so a client's first operation counts as connecting."""
-    earlier = any(
-        isinstance(event, Invoked) and event.process == decision.client for event in execution.recorder.events
-    )
+    events = operations._here.recorder.events
+    earlier = any(isinstance(event, Invoked) and event.process == decision.client for event in events)
     return "exchanges" if earlier else "connecting"
 
 
@@ -200,10 +201,10 @@ def watched(stopwatch: Stopwatch) -> Iterator[None]:
         (World, "take_output", "reset"),
         (Execution, "__init__", "reset"),
         (Execution, "end", "reset"),
-        (Execution, "_start", "connecting"),
-        (Execution, "_invoke", _invocation),
+        (Operations, "start", "connecting"),
+        (Operations, "invoke", _invocation),
         (Execution, "perform", "exchanges"),
-        (Execution, "record_commits", "committed versions"),
+        (Situation, "record_commits", "committed versions"),
         (machine, "take", "exchanges"),
         (machine, "conclude", "exchanges"),
         (Crew, "settle", "settling"),

@@ -1,7 +1,8 @@
 """The clock of a run, and how a client that sleeps waits for it: both ends.
 
-Rule 1. Time stands still unless the director moves it.  `RunClock` is one number in shared memory, the
-        nanoseconds since the start of the run; every client reads it, only the director writes it.
+Rule 1. Time stands still unless the director moves it.  `RunClock` is a page of shared memory: the nanoseconds
+        since the start of the run, and how far the wall clock of each client is ahead of that.  Every client
+        reads it, only the director writes it.
 Rule 2. Whoever sleeps says until when *before* blocking.  A director that sees every thread of a client
         blocked, and then reads what has arrived, knows every deadline of that client.
 Rule 3. Whoever sleeps blocks for real, without a time limit.  The director wakes a sleeper with a packet
@@ -12,9 +13,13 @@ first sleeps.  It passes the director's end over the registrar, a socket that ca
 
     client                                        director
     SleepChannel(registrar, …)   ── fd, name ──►  receive_sleeper(registrar) -> Sleeper
-    announce(deadline_ns)        ── 8 bytes ───►  Sleeper.receive(): deadline_ns
-    cancel()                     ── 0 ─────────►  Sleeper.receive(): None
+    announce(deadline_ns, line)  ── 16 bytes ──►  Sleeper.receive(): deadline_ns, line
+    cancel()                     ── 0, 0 ──────►  Sleeper.receive(): None
     wait                         ◄── 8 bytes ───  RunClock.set_ns(…), Sleeper.wake()
+
+Rule 4. Whoever waits at a socket with a time-out says so only once the director asks (`RunClock.ask`).  Such waits
+        are part of every exchange, and nearly always end with a reply.  Who answers says at which socket it waits
+        (`line`): whether that time-out counts is the director's to decide.
 
 All of it is Linux: memfd, eventfd and sequenced packets between local sockets.
 """
@@ -25,11 +30,15 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Self
 
 from cacheproof.models.errors import HarnessError, UsageError
 
-__all__ = ["EPOCH_NS", "MONOTONIC_NS", "RunClock", "SleepChannel", "Sleeper", "receive_sleeper"]
+__all__ = ["ELSEWHERE", "EPOCH_NS", "MONOTONIC_NS", "RunClock", "SleepChannel", "Sleeper", "receive_sleeper"]
+
+ELSEWHERE = -1
+"""The `line` of whoever waits at a socket that is no TCP connection, and so not on the wire."""
 
 EPOCH_NS = 1_577_836_800 * 10**9
 """Unix time, in nanoseconds, at which every run starts: 2020-01-01T00:00:00Z."""
@@ -42,9 +51,13 @@ for a while.  Not more, so that a float still resolves a hundredth of a nanoseco
 """
 
 _INT64 = struct.Struct("<q")
+_ANNOUNCEMENT = struct.Struct("<qq")
 _FD = struct.Struct("i")
+_NOT_ASLEEP = _ANNOUNCEMENT.pack(0, 0)
 _NAME_BYTES = 64
 _CLOCK_BYTES = mmap.PAGESIZE
+_MOST_CLIENTS = 255
+_ASKED = 1 + _MOST_CLIENTS
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 
 
@@ -52,28 +65,30 @@ class RunClock:
     """Virtual nanoseconds since the start of a run, in memory that clients share with the director.
 
     `create` makes one that clients inherit over a fork; `attach` opens the same one from its file
-    descriptor, in a fresh interpreter that was given it.
+    descriptor, in a fresh interpreter that was given it.  `question` is an eventfd, readable while the director asks
+    who waits at a socket; without one (-1) it always does.
     """
 
-    __slots__ = ("_fd", "_map", "_view")
+    __slots__ = ("_fd", "_map", "_view", "question")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, question: int = -1) -> None:
         self._fd = fd
+        self.question = question
         self._map = mmap.mmap(fd, _CLOCK_BYTES)
         self._view = memoryview(self._map).cast("q")
 
     @classmethod
     def create(cls) -> Self:
-        """A clock that reads 0.  Its descriptor is inherited over fork, not over exec."""
+        """A clock that reads 0.  Its descriptors are inherited over fork, not over exec."""
         fd = os.memfd_create("cacheproof-clock")
         os.ftruncate(fd, _CLOCK_BYTES)
-        return cls(fd)
+        return cls(fd, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
     @classmethod
-    def attach(cls, fd: int) -> Self:
+    def attach(cls, fd: int, question: int = -1) -> Self:
         """The clock behind `fd`, which it owns from then on.  Raises UsageError if `fd` holds none."""
         try:
-            return cls(fd)
+            return cls(fd, question)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"no clock behind file descriptor {fd!r} ({error}); pass on RunClock.fd"
@@ -83,6 +98,23 @@ class RunClock:
     def fd(self) -> int:
         """The descriptor to hand to a fresh interpreter."""
         return self._fd
+
+    def ask(self) -> bool:
+        """Ask whoever waits at a socket to say so; False if that has been asked already.
+
+        For the director alone, who lets every client answer then.  It is asked until `ask_no_more`.
+        """
+        if self._view[_ASKED]:
+            return False
+        self._view[_ASKED] = 1
+        os.eventfd_write(self.question, 1)
+        return True
+
+    def ask_no_more(self) -> None:
+        """Who waits at a socket need no longer say so."""
+        if self._view[_ASKED]:
+            self._view[_ASKED] = 0
+            os.eventfd_read(self.question)
 
     @property
     def now_ns(self) -> int:
@@ -95,11 +127,28 @@ class RunClock:
             raise HarnessError(f"a run has no time before its start: {now_ns!r} ns")
         self._view[0] = now_ns
 
+    def skew_ns(self, client: int) -> int:
+        """By how much the wall clock of a client is ahead of the run (negative: behind)."""
+        return self._view[1 + client]
+
+    def set_skew_ns(self, client: int, skew_ns: int) -> None:
+        """Put the wall clock of a client forward, or back.  For the director alone, while no client runs."""
+        if not 0 <= client < _MOST_CLIENTS:
+            raise HarnessError(f"client {client!r} has no clock of its own; there are {_MOST_CLIENTS}")
+        self._view[1 + client] = skew_ns
+
+    def unskew(self) -> None:
+        """All wall clocks agree again."""
+        for client in range(_MOST_CLIENTS):
+            self._view[1 + client] = 0
+
     def close(self) -> None:
         """Let go of the memory and the descriptor.  Other processes keep theirs."""
         self._view.release()
         self._map.close()
         os.close(self._fd)
+        if self.question >= 0:
+            os.close(self.question)
 
 
 class SleepChannel:
@@ -130,13 +179,16 @@ class SleepChannel:
         """What an event loop watches; readable when the director woke it (see `drain`)."""
         return self._fd
 
-    def announce(self, deadline_ns: int) -> None:
-        """Tell the director that the owner is about to block until `deadline_ns` (at least 1)."""
-        os.write(self._fd, _INT64.pack(max(1, deadline_ns)))
+    def announce(self, deadline_ns: int, line: int = 0) -> None:
+        """Tell the director that the owner is about to block until `deadline_ns` (at least 1).
+
+        `line` is 0 for one who sleeps, and otherwise the connection at which it waits (see `Sleeper`).
+        """
+        os.write(self._fd, _ANNOUNCEMENT.pack(max(1, deadline_ns), line))
 
     def cancel(self) -> None:
         """Tell the director that the owner sleeps no more: something else woke it."""
-        os.write(self._fd, _INT64.pack(0))
+        os.write(self._fd, _NOT_ASLEEP)
 
     def sleep_until(self, deadline_ns: int) -> None:
         """Block until the clock has reached `deadline_ns`.  Raises SystemExit when the run is over."""
@@ -167,6 +219,35 @@ class SleepChannel:
                 return True
             self._receive()
         return False
+
+    def wait_readable(self, fd: int, deadline_ns: int, line: Callable[[], int]) -> bool:
+        """Block until there is something to read from `fd` (True), or the director says that time is up (False).
+
+        `line` is called if the director asks.  A deadline that has passed ends nothing by itself: whether it counts
+        is for the director to say, whenever it happens to ask.  Raises SystemExit when the run is over.
+        """
+        poll, question = select.poll(), self._clock.question
+        for watched in (fd, self._fd) if question < 0 else (fd, self._fd, question):
+            poll.register(watched, select.POLLIN)
+        told = False
+        try:
+            while True:
+                if question < 0:
+                    self.announce(deadline_ns, line())
+                    told = True
+                ready = {found for found, _ in poll.poll()}
+                if self._fd in ready:
+                    self._receive()
+                    if self._clock.now_ns >= deadline_ns:
+                        return False
+                elif fd in ready:
+                    return True
+                else:
+                    poll.unregister(question)
+                    question = -1
+        finally:
+            if told:
+                self._cancel_quietly()
 
     def ring(self) -> None:
         """End the owner's `wait_until` before its deadline."""
@@ -201,16 +282,19 @@ class SleepChannel:
 class Sleeper:
     """The director's end of one channel.  `deadline_ns` is None while its party is not asleep.
 
+    `line` is 0 if the party sleeps until then.  If it waits at a socket whose time-out that is, it is the
+    connection: the port at its far end · 65,536 + the port at its own; ELSEWHERE for any other socket.
     Owns the descriptor that it is made from.
     """
 
-    __slots__ = ("_fd", "deadline_ns", "name")
+    __slots__ = ("_fd", "deadline_ns", "line", "name")
 
     def __init__(self, fd: int, name: str) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self.name = name
         self.deadline_ns: int | None = None
+        self.line = 0
 
     def __del__(self) -> None:
         self.close()
@@ -232,7 +316,7 @@ class Sleeper:
         """Read every packet that has arrived, without blocking; the last one says the deadline."""
         while not self.closed:
             try:
-                packet = os.read(self._fd, _INT64.size)
+                packet = os.read(self._fd, _ANNOUNCEMENT.size)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -240,7 +324,7 @@ class Sleeper:
             if not packet:
                 self.close()
                 return
-            (deadline_ns,) = _INT64.unpack(packet)
+            deadline_ns, self.line = _ANNOUNCEMENT.unpack(packet)
             self.deadline_ns = deadline_ns or None
 
     def wake(self) -> None:

@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 from cacheproof.chaos.wire.commands import lifetime, options
 from cacheproof.chaos.wire.resp import Command, Reply, RespValue, encode_integer
 
-__all__ = ["DRIFT_MS", "GRAIN_MS", "Resync", "VirtualExpiry"]
+__all__ = ["DRIFT_MS", "GRAIN_MS", "READING", "Resync", "VirtualExpiry"]
 
 DRIFT_MS: Final = 250
 GRAIN_MS: Final = 10
@@ -90,6 +90,10 @@ class VirtualExpiry:
                 if 0 <= expected - pttl_ms <= DRIFT_MS:
                     return
         self._set(key, now_ms - (-pttl_ms // GRAIN_MS) * GRAIN_MS, now_ms)
+
+    def adopt(self, key: bytes, at_ms: int, now_ms: int) -> None:
+        """The key is due at `at_ms` (virtual unix ms), and the server has been told so."""
+        self._set(key, at_ms, now_ms)
 
     def forget(self, key: bytes) -> None:
         """The key is gone, or has no time to live any more."""
@@ -320,6 +324,8 @@ _KEEPING = """
     INCRBYFLOAT LINSERT LPUSH LPUSHX LSET PFADD PFMERGE RPUSH RPUSHX SADD SETBIT SETNX SETRANGE XACK XADD
     XAUTOCLAIM XCLAIM XDEL XGROUP XREADGROUP XSETID XTRIM ZADD ZINCRBY
 """
+READING: Final = frozenset(_READING.split())
+"""Commands that only read."""
 _HARMLESS = frozenset(f"{_READING} {_KEYLESS} {_KEEPING}".split())
 
 # Whether the answer is a point in time, and its unit in milliseconds.

@@ -3,11 +3,14 @@
 A client has settled when all of these hold at once:
 
 1. every thread of it sleeps in the kernel: state S in two passes between which no thread has run;
-2. every byte that it was sent has been consumed: what its side of the connection received, less what still
-   lies in its receive queue, is what was sent;
-3. every byte that it sent has arrived here.
+2. every byte that it was sent has reached its side of the connection.  By then whoever waits there has been
+   woken, so 1 is looked at once more after that; bytes that nobody waits for (a message, while the client is
+   busy with the one before) may lie there for as long as they like;
+3. every byte that it sent has arrived here;
+4. no attempt of it to connect is on its way.  Where somebody listens here, a connection that has arrived says so
+   by itself; where nobody does, the kernel may take a moment to refuse it.
 
-2 and 3 are asked of the kernel's socket table by netlink (sock_diag, 5 µs a socket, no privileges); a pair of
+2 to 4 are asked of the kernel's socket table by netlink (sock_diag, 5 µs a socket, no privileges); a pair of
 unix sockets says the same by SIOCOUTQ.  Whoever asks has drained its own sockets first, and asks again when
 anything came in meanwhile.
 """
@@ -19,6 +22,7 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Collection
 from functools import lru_cache
 
 from cacheproof.models.errors import EnvironmentFault
@@ -27,16 +31,19 @@ __all__ = ["ProcessWatch", "SocketTable", "unread"]
 
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
+_NLM_F_DUMP = 0x300
+_NLMSG_DONE = 3
+_SYN_SENT = 1 << 2
 _INET_DIAG_INFO = 2
 _NETLINK_SOCK_DIAG = 4
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBBI")
 _SOCKET_ID = struct.Struct("!HH16s16sI")
-_RQUEUE = struct.Struct("=I")
 _ATTRIBUTE = struct.Struct("=HH")
 # Of struct tcp_info: bytes_received at 128, notsent_bytes at 144, bytes_sent at 200 and bytes_retrans at 208.
 # What was sent includes retransmissions, and on a loaded machine the loopback has some.
 _COUNTS = struct.Struct("=128xQ8xI52xQQ")
+_PORTS = struct.Struct("!HH")
 _NO_SIZE = bytes(4)
 _LOOPBACK = socket.inet_aton("127.0.0.1") + b"\0" * 12
 
@@ -56,28 +63,40 @@ class SocketTable:
         self._line.bind((0, 0))
 
     def quiet(self, theirs: tuple[str, int], ours: tuple[str, int], *, sent: int, received: int) -> bool:
-        """True if the client's socket `theirs` has consumed `sent` bytes and sent no more than `received`.
+        """True if the client's socket `theirs` has received `sent` bytes and sent no more than `received`.
 
         A socket that no longer exists is quiet: what it sent last, its end, is an event of its own.
         """
-        answer = self._ask(theirs[1], ours[1])
-        if answer is None:
+        info = self._ask(theirs[1], ours[1])
+        if info is None:
             return True
-        unread_bytes, info = answer
         got, waiting, gone, again = _COUNTS.unpack_from(info)
-        return bool(got - unread_bytes >= sent and gone - again + waiting <= received)
+        return bool(got >= sent and gone - again + waiting <= received)
 
-    def _ask(self, port: int, peer_port: int) -> tuple[int, bytes] | None:
+    def connecting(self, ports: Collection[int]) -> bool:
+        """True if an attempt to connect to one of these ports of this machine has not been answered yet."""
+        self._line.send(_ATTEMPTS)
+        found = done = False
+        while not done:
+            answer, at = self._line.recv(1 << 16), 0
+            while at + _HEADER.size <= len(answer) and not done:
+                length, kind, *_ = _HEADER.unpack_from(answer, at)
+                done = kind != _SOCK_DIAG_BY_FAMILY
+                found = found or (not done and _PORTS.unpack_from(answer, at + 20)[1] in ports)
+                at += (length + 3) & ~3
+        return found
+
+    def _ask(self, port: int, peer_port: int) -> bytes | None:
+        """The `struct tcp_info` of a socket, which is taken under its lock: between packets, never within one."""
         self._line.send(_question(port, peer_port))
         answer = self._line.recv(8192)
         if _HEADER.unpack_from(answer)[1] != _SOCK_DIAG_BY_FAMILY:
             return None
-        (unread_bytes,) = _RQUEUE.unpack_from(answer, 16 + 4 + 48 + 4)
         at = 16 + 72
         while at + 4 <= len(answer):
             length, kind = _ATTRIBUTE.unpack_from(answer, at)
             if kind == _INET_DIAG_INFO:
-                return unread_bytes, answer[at + 4 : at + length]
+                return answer[at + 4 : at + length]
             at += (length + 3) & ~3
         return None
 
@@ -92,6 +111,20 @@ def _question(port: int, peer_port: int) -> bytes:
     body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0, 0xFFFFFFFF)
     size = _HEADER.size + len(body) + len(identity)
     return _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body + identity
+
+
+_ATTEMPTS = (
+    _HEADER.pack(
+        _HEADER.size + _REQUEST.size + _SOCKET_ID.size + 8,
+        _SOCK_DIAG_BY_FAMILY,
+        _NLM_F_REQUEST | _NLM_F_DUMP,
+        1,
+        0,
+    )
+    + _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _SYN_SENT)
+    + bytes(_SOCKET_ID.size + 8)
+)
+"""The netlink message that asks for all sockets that wait to be connected: 0.1 to 0.6 ms."""
 
 
 def unread(fd: int) -> int:
@@ -115,6 +148,11 @@ class ProcessWatch:
             return state == "S"
         first = self._threads()
         return all(item[1] == "S" for item in first) and first == self._threads()
+
+    def stopped(self) -> bool:
+        """True if every thread has been stopped by a signal.  A process that is gone runs no more either."""
+        state, _ = self._main()
+        return state in "ZX" or all(item[1] == "T" for item in self._threads())
 
     def _main(self) -> tuple[str, int]:
         try:

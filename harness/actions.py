@@ -1,23 +1,40 @@
 """The table of decisions: for each kind, whether it can be taken now, and what it does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cacheproof.harness import faults
+from cacheproof.chaos.wire.link import Pending
+from cacheproof.harness.faults import clients, keys, network, replica, servers
 from cacheproof.harness.parts import Parts
 from cacheproof.models.decision import (
     Advance,
+    Arrive,
     Crash,
+    Decision,
     Deliver,
+    Evict,
     Expire,
+    Failover,
+    Fate,
+    Flush,
+    Freeze,
+    Heal,
     Invoke,
     Kill,
+    Lag,
+    Partition,
+    Pause,
+    Replicate,
     Restart,
+    Resume,
+    Skew,
     Start,
+    Thaw,
 )
+from cacheproof.models.refusal import REFUSALS
 
-__all__ = ["ACTIONS", "Action"]
+__all__ = ["ACTIONS", "Action", "mends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +49,7 @@ def _can_invoke(parts: Parts, decision: Invoke) -> bool:
     here = parts.situation
     known = decision.key in here.scenario.keys if decision.key is not None else decision.f == "work"
     free = decision.client < here.scenario.processes and not here.is_down(decision.client)
-    return free and known and here.operation(decision.client) is None
+    return free and known and here.operation(decision.client) is None and here.can_run(decision.client)
 
 
 def _invoke(parts: Parts, decision: Invoke) -> None:
@@ -40,11 +57,34 @@ def _invoke(parts: Parts, decision: Invoke) -> None:
 
 
 def _can_deliver(parts: Parts, decision: Deliver) -> bool:
-    return decision.pick < len(parts.situation.pending(decision.client))
+    pending = parts.situation.pending(decision.client)
+    if decision.pick >= len(pending):
+        return False
+    chosen = pending[decision.pick]
+    match decision.fate:
+        case Fate.DELIVERED:
+            return True
+        case Fate.REFUSED:
+            frozen = parts.situation.world.wire.is_frozen(chosen.link.server)
+            return not frozen and _can_refuse(chosen, decision.error)
+        case Fate.DELAYED if chosen.blocks_s is not None:
+            return False  # whoever waits for an event does nothing if it comes too late
+    return not chosen.link.mute  # what a client is told of a loss comes from where nothing comes from now
+
+
+def _can_refuse(pending: Pending, error: str | None) -> bool:
+    refusal = REFUSALS.get(error or "")
+    return (
+        refusal is not None
+        and refusal.server is pending.link.server
+        and pending.link.can_refuse(pending, refusal)
+    )
 
 
 def _deliver(parts: Parts, decision: Deliver) -> None:
-    parts.exchanges.release(parts.situation.pending(decision.client)[decision.pick], decision.fate)
+    chosen = parts.situation.pending(decision.client)[decision.pick]
+    refusal = REFUSALS[decision.error or ""] if decision.fate is Fate.REFUSED else None
+    parts.exchanges.release(chosen, decision.fate, refusal)
 
 
 def _can_advance(parts: Parts, decision: Advance) -> bool:
@@ -57,11 +97,34 @@ def _advance(parts: Parts, decision: Advance) -> None:
 
 ACTIONS: Mapping[type[Any], Action] = {
     Advance: Action(_can_advance, _advance),
-    Crash: Action(faults.can_crash, faults.crash),
+    Arrive: Action(network.can_arrive, network.arrive),
+    Crash: Action(clients.can_crash, clients.crash),
     Deliver: Action(_can_deliver, _deliver),
-    Expire: Action(faults.can_expire, faults.expire),
+    Evict: Action(keys.can_evict, keys.evict),
+    Expire: Action(keys.can_expire, keys.expire),
+    Failover: Action(servers.can_failover, servers.failover),
+    Flush: Action(keys.can_flush, keys.flush),
+    Freeze: Action(servers.can_freeze, servers.freeze),
+    Heal: Action(network.can_heal, network.heal),
     Invoke: Action(_can_invoke, _invoke),
-    Kill: Action(faults.can_kill, faults.kill),
-    Restart: Action(faults.can_restart, faults.restart),
-    Start: Action(faults.can_start, faults.start),
+    Kill: Action(servers.can_kill, servers.kill),
+    Lag: Action(replica.can_lag, replica.lag),
+    Partition: Action(network.can_partition, network.partition),
+    Pause: Action(clients.can_pause, clients.pause),
+    Replicate: Action(replica.can_replicate, replica.replicate),
+    Restart: Action(clients.can_restart, clients.restart),
+    Resume: Action(clients.can_resume, clients.resume),
+    Skew: Action(clients.can_skew, clients.skew),
+    Start: Action(servers.can_start, servers.start),
+    Thaw: Action(servers.can_thaw, servers.thaw),
 }
+
+
+def mends(parts: Parts) -> Iterator[Decision]:
+    """What the epilogue does first, in order: servers run, the network works, nothing is under way any more, no
+    replica lags, every client goes on.
+
+    Each is asked for when its turn comes: what one of them sets going may be of interest to the next.
+    """
+    for source in (servers.mends, network.mends, replica.mends, clients.mends):
+        yield from source(parts)

@@ -1,4 +1,4 @@
-"""The command line: `cacheproof verify | replay | check | explain | doctor`.
+"""The command line: `cacheproof verify | replay | check | explain | doctor | images`.
 
 Exit codes: 0 upheld, 1 refuted, 2 usage error, 3 unknown, 4 the harness or its environment failed.
 """
@@ -13,6 +13,9 @@ from typing import Any
 
 import click
 
+from cacheproof.chaos.servers.backends import BACKENDS, DEFAULT_BACKEND, make_servers
+from cacheproof.chaos.servers.engine import connect_engine
+from cacheproof.chaos.servers.recipes import build_images
 from cacheproof.harness.check import Questions, ReadingLine, check_file, read_property
 from cacheproof.harness.doctor import examine
 from cacheproof.harness.naming import load_cache
@@ -56,6 +59,38 @@ _CONTRACTS = {
 }
 
 
+def _on_servers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say on which servers a command works."""
+    options = (
+        click.option(
+            "--backend",
+            type=click.Choice(list(BACKENDS)),
+            default=DEFAULT_BACKEND,
+            show_default=True,
+            help="Which servers to use.",
+        ),
+        click.option("--cache-image", help="Image of the cache's container (docker); default redis:7."),
+        click.option(
+            "--database-image", help="Image of the database's container (docker); default postgres:16."
+        ),
+        click.option(
+            "--redis-url", "cache_url", help="URL of your cache (external); default $CACHEPROOF_REDIS_URL."
+        ),
+        click.option(
+            "--database-url", help="URL of your database (external); default $CACHEPROOF_DATABASE_URL."
+        ),
+        click.option(
+            "--allow-flush",
+            metavar="HOST:PORT/NAME",
+            multiple=True,
+            help="Let everything in this database of yours be lost (external); may be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cacheproof")
 def cli() -> None:
@@ -96,19 +131,32 @@ def cli() -> None:
     show_default=True,
     help="Folder for the report and for failures to replay.",
 )
+@_on_servers
 def verify(
-    cache: str, contract_name: str, ttl: float, under: tuple[str, ...], profile: str, seed: str, folder: Path
+    cache: str,
+    contract_name: str,
+    ttl: float,
+    under: tuple[str, ...],
+    profile: str,
+    seed: str,
+    folder: Path,
+    **where: Any,
 ) -> None:
     """Verify CACHE, given as module:Class or path/to/file.py:Class."""
     contract = _contract(contract_name, ttl or None)
-    with ProgressLine(sys.stderr if sys.stderr.isatty() else None) as progress:
+    make_cache, number = load_cache(cache), read_seed(seed)
+    with (
+        make_servers(**where) as servers,
+        ProgressLine(sys.stderr if sys.stderr.isatty() else None) as progress,
+    ):
         report = verify_cache(
-            load_cache(cache),
+            make_cache,
             contract,
             under=[Condition(item) for item in under] or None,
             profile=profile,
-            seed=read_seed(seed),
+            seed=number,
             store=FailureStore(folder),
+            servers=servers,
             progress=progress,
         )
     _show(report)
@@ -121,9 +169,15 @@ def verify(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="How often.")
 @click.option("--history", is_flag=True, help="Print the history as JSON Lines instead.")
-def replay(file: Path, times: int, history: bool) -> None:
+@_on_servers
+def replay(
+    file: Path,
+    times: int,
+    history: bool,
+    **where: Any,
+) -> None:
     """Replay the failure in FILE and show it again."""
-    report, run = replay_failure(file, times=times)
+    report, run = replay_failure(file, times=times, make=lambda: make_servers(**where))
     if history:
         click.echo(run.history.to_jsonl(), nl=False)
     else:
@@ -188,9 +242,26 @@ def doctor() -> None:
     """Check whether everything that the harness needs is here."""
     well = True
     for line in examine():
-        well = well and line.well
-        click.echo(f"{'ok  ' if line.well else 'BAD '} {line.what}: {line.found}")
+        well = well and (line.well or not line.needed)
+        mark = "ok  " if line.well else "BAD " if line.needed else "none"
+        click.echo(f"{mark} {line.what}: {line.found}")
     sys.exit(0 if well else FAILED)
+
+
+@cli.group()
+def images() -> None:
+    """Images for containers, for where no registry can be reached."""
+
+
+@images.command()
+def build() -> None:
+    """Build images of the cache and the database from the embedded binaries."""
+    engine = connect_engine()
+    try:
+        for built in build_images(engine):
+            click.echo(f"{built.name} ({built.size_mib} MiB): {'built' if built.new else 'was here already'}")
+    finally:
+        engine.close()
 
 
 def _contract(name: str, ttl_s: float | None) -> Contract:

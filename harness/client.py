@@ -3,7 +3,7 @@
 Forked from the zygote, where time and chance are already patched.  It holds a control line to the director
 and nothing else of the harness.  One packet is one JSON object:
 
-    director → client   {"seed": n}: a run begins; forget the last one, construct the cache anew
+    director → client   {"seed": n, "client": number}: a run begins; forget the last one, construct the cache anew
                         {"f": "read", "args": ["user:1"]}
     client → director   {"ready": pid} when the cache has been constructed, {"unusable": why} if it raised,
                         {"tired": why} if something of the last run is left, so that a new process is needed
@@ -56,6 +56,7 @@ def client_main(
         urls = (environment.redis_url, environment.database_url)
         _around = watch_connects([port for url in urls if (port := urlsplit(url).port)])
         virtualtime.attach(registrar)
+        virtualtime.prepare()
         _serve(make_cache, environment, control)
         code = 0
     except _ENDS as error:
@@ -71,19 +72,22 @@ def _serve(make_cache: MakeCache, environment: Environment, control: socket.sock
     packet = control.recv(MAX_PACKET)
     runs = 0
     while packet:
-        packet = _serve_run(make_cache, environment, control, json.loads(packet)["seed"])
+        packet = _serve_run(make_cache, environment, control, json.loads(packet))
         gc.collect()
         runs += 1
         if runs == 1:
             gc.freeze()  # what drivers keep for good since their first use need not be looked through again
 
 
-def _serve_run(make_cache: MakeCache, environment: Environment, control: socket.socket, seed: int) -> bytes:
+def _serve_run(
+    make_cache: MakeCache, environment: Environment, control: socket.socket, begin: dict[str, int]
+) -> bytes:
     """Serve one run; returns the packet that begins the next one, or nothing."""
     if left := _left_over():
         _send(control, {"tired": left})
         return b""
-    chance.seed(seed)
+    chance.seed(begin["seed"])
+    virtualtime.go_by_clock_of(begin["client"])
     try:
         cache = make_cache(environment)
     except _ENDS:

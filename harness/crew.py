@@ -48,7 +48,8 @@ class Crew:
         process = self._world.take_idle(client, self.name(client))
         if process is None or not self._begin(process, seed):
             environment = (*self._world.wire.addresses(client), self.name(client))
-            process = ClientProcess(client, environment, self._world.zygote, self._world.reactor)
+            held_back = self._world.wire.is_held_back
+            process = ClientProcess(client, environment, self._world.zygote, self._world.reactor, held_back)
             self._begin(process, seed)
         return process
 
@@ -80,6 +81,9 @@ class Crew:
         A worker's main loop never ends by itself, so its connections are broken: most then end with an error.
         """
         for process in self.alive():
+            if process.paused:
+                process.kill()
+                continue
             if self._scenario.is_worker(process.number) and self._world.reuse_processes:
                 self._interrupt(process)
             if process.operation is None and process.ready:
@@ -133,6 +137,9 @@ class Crew:
 
     def _lines_quiet(self, process: ClientProcess) -> bool:
         quiet = self._world.sockets.quiet
+        closed = self._world.wire.closed_ports()
+        if closed and self._world.sockets.connecting(closed):
+            return False  # the kernel has yet to refuse a connection
         return all(
             quiet(link.peer, link.here, sent=link.sent, received=link.received)
             for link in self._world.wire.links(process.number)

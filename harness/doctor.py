@@ -6,9 +6,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cacheproof.chaos.servers.binaries import find_binaries
+from cacheproof.chaos.servers.engine import connect_engine
 from cacheproof.chaos.settling import ProcessWatch, SocketTable
 from cacheproof.models.errors import CacheproofError
 
@@ -19,11 +20,12 @@ _ENOUGH_MIB = 200
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at: what, whether it is well, and what was found."""
+    """One thing that was looked at: what, whether it is well, what was found, and whether anything needs it."""
 
     what: str
     well: bool
     found: str
+    needed: bool = True
 
 
 def examine() -> Iterator[Line]:
@@ -33,6 +35,7 @@ def examine() -> Iterator[Line]:
     yield _try("server binaries", _binaries)
     yield _disk()
     yield _cores()
+    yield replace(_try("Docker engine", _engine), needed=False)
 
 
 def _try(what: str, look: Callable[[], str]) -> Line:
@@ -53,6 +56,14 @@ def _settling() -> str:
 def _binaries() -> str:
     found = find_binaries()
     return f"Valkey in {found.valkey.parent}, PostgreSQL in {found.postgres.parent}"
+
+
+def _engine() -> str:
+    engine = connect_engine()
+    try:
+        return f"version {engine.version()} at {engine.host}"
+    finally:
+        engine.close()
 
 
 def _disk() -> Line:

@@ -1,7 +1,10 @@
-"""What a cache under test is given: two addresses, its client's name, and a clock."""
+"""What a cache under test is given: addresses, its client's name, and a clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
+
+from cacheproof.chaos.wire.pglink import REPLICA_OPTIONS
 
 __all__ = ["Environment", "client_name"]
 
@@ -18,6 +21,11 @@ class Environment:
     database_url: str
     client: str
     clock: Callable[[], float]
+
+    @property
+    def replica_url(self) -> str:
+        """Leads to a read replica of the database, which may lag behind, and fails and comes back with it."""
+        return f"{self.database_url}&options={quote(REPLICA_OPTIONS)}"
 
 
 def client_name(process: int, clients: int) -> str:

@@ -1,6 +1,7 @@
 """The epilogue of every run, by a fixed rule: heal, drain, quiesce, final reads.
 
-heal      a dead server is started, a worker that is down is started anew
+heal      dead servers are started and frozen ones go on, the network works again, what was delayed arrives,
+          a worker that is down is started anew
 drain     everything that is pending is delivered, lowest client first; when all that are left sleep, time
           passes up to the next deadline; until every operation of a client has returned
 quiesce   workers are given what they wait for: until each waits for an event, or has gone once from sleep to
@@ -11,29 +12,21 @@ reads     at every probe of the scenario, in virtual seconds after quiescence, e
 It is recorded, and not part of the schedule: a schedule plus this rule is the whole run.
 """
 
+from typing import Any
+
+from cacheproof.chaos.expiry import READING
 from cacheproof.harness.execution import Execution
-from cacheproof.models.decision import Deliver, Invoke, Restart, ServerName, Start
+from cacheproof.models.decision import Deliver, Invoke, Restart
 from cacheproof.models.errors import CacheError
-from cacheproof.models.event import Entered, Phase
+from cacheproof.models.event import Entered, Exchanged, Phase
 
 __all__ = ["conclude"]
 
 _MOST_EXCHANGES = 2_000
 _MOST_TIMERS = 2_000
 _MOST_WORKER_STARTS = 3
-_READ_ONLY = {
-    "GET",
-    "MGET",
-    "EXISTS",
-    "TTL",
-    "PTTL",
-    "LLEN",
-    "LRANGE",
-    "XLEN",
-    "XRANGE",
-    "XPENDING",
-    "SELECT",
-}
+_LOOKS = READING | {"COMMIT", "PING", "ROLLBACK", "SELECT"}
+"""Verbs that change nothing by themselves."""
 
 
 def conclude(execution: Execution) -> None:
@@ -61,9 +54,8 @@ def conclude(execution: Execution) -> None:
 
 def _heal(execution: Execution) -> None:
     execution.recorder(Entered, phase=Phase.HEAL)
-    start = Start(ServerName.CACHE)
-    if execution.is_enabled(start):
-        execution.perform(start)
+    for decision in execution.mends():
+        execution.perform(decision)
     for worker in _workers(execution):
         if execution.is_down(worker):
             execution.perform(Restart(worker))
@@ -130,10 +122,13 @@ def _pass_time(execution: Execution) -> bool:
 
 
 def _quiesce(execution: Execution) -> None:
-    """Let every worker finish what it can: until it waits, or sleeps again without having written."""
+    """Let every worker finish what it can: until it waits, or has gone from sleep to sleep without writing.
+
+    Where it sleeps to begin with (an error has made it wait, perhaps), it has not yet had its turn.
+    """
     for worker in _workers(execution):
         starts = 0
-        for _ in range(_MOST_TIMERS):
+        for turn in range(_MOST_TIMERS):
             before = len(execution.recorder.events)
             while _deliver_next(execution, range(worker, worker + 1)):
                 if len(execution.recorder.events) - before > _MOST_EXCHANGES:
@@ -143,19 +138,23 @@ def _quiesce(execution: Execution) -> None:
                 execution.replace(worker)
                 continue
             wake = execution.wake_ns_of(worker)
-            if wake is None or not _wrote(execution, worker, before):
+            if wake is None or (turn and not _wrote(execution, worker, before)):
                 break
             execution.advance_to(max(wake, execution.now_ns))
 
 
 def _wrote(execution: Execution, worker: int, since: int) -> bool:
-    """Whether the worker did anything but look since the event `since`; its first look counts as doing."""
-    exchanges = [
-        event
-        for event in execution.recorder.events[since:]
-        if getattr(event, "verb", None) is not None and getattr(event, "process", None) == worker
-    ]
-    return any(getattr(event, "verb", "") not in _READ_ONLY for event in exchanges)
+    """Whether the worker did anything but look since the event `since`."""
+    events = execution.recorder.events[since:]
+    exchanges = (event for event in events if isinstance(event, Exchanged) and event.process == worker)
+    return any(not _LOOKS.issuperset(event.verb.split("; ")) and _did(event.reply) for event in exchanges)
+
+
+def _did(reply: Any) -> bool:
+    """False for a reply that says that nothing was done: nothing was there to be taken, no row was changed."""
+    if isinstance(reply, dict) and "tag" in reply:
+        return not str(reply["tag"]).endswith(" 0")
+    return reply not in (None, [], ["0-0", [], []])
 
 
 def _read(execution: Execution, key: str) -> None:

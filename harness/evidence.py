@@ -1,21 +1,38 @@
 """What the runs under one condition add up to, guarantee by guarantee."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cacheproof.harness.runner import Run
 from cacheproof.models.anomalies import classify
 from cacheproof.models.contract import Condition, Contract, Guarantee
-from cacheproof.models.decision import Fate
-from cacheproof.models.event import Event, Exchanged, Faulted
+from cacheproof.models.decision import Fate, ServerName
+from cacheproof.models.event import Entered, Event, Exchanged, Faulted, Invoked
+from cacheproof.models.fault import FAULTS
 from cacheproof.models.history import History
+from cacheproof.models.trace import is_on_replica
 from cacheproof.models.verdict import Finding, Judgement, Verdict
 
 __all__ = ["Candidate", "Evidence", "Tally", "fault_happened", "judge", "verdict_of"]
 
 
 _MANY_CONNECTIONS = 20
-_HARMLESS = {"advance", "expire", "start"}
+_EXCUSES_NOTHING = frozenset(
+    {"advance", "arrive", "evict", "expire", "lag", "skew"}
+    | {name for name, fault in FAULTS.items() if fault.mends}
+)
+"""Faults after which operations should go on as if nothing had been: they break no connection and refuse nothing."""
+
+_OF_CLIENTS = frozenset({"crash", "pause", "skew"})
+
+_MENDED_BY: Mapping[str, str | None] = {
+    "freeze": "thaw",
+    "kill": "start",
+    "lag": "replicate",
+    "partition": "heal",
+    "skew": None,
+}
+"""Faults that go on, and what ends them (None: nothing does)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,8 @@ class Evidence:
     """Whether the same choices have led to different places."""
     doubt: str | None = None
     """Why nothing can be said, whatever the runs showed: they cannot be repeated, or are not seen whole."""
+    impossible: str | None = None
+    """Why no fault of the condition can happen here, whatever is tried."""
     bypassed: bool = False
     """Whether a client has connected to somebody around the wire."""
     calm: dict[str, int] = field(default_factory=dict)
@@ -122,32 +141,77 @@ def judge(guarantee: Guarantee, history: History) -> Judgement:
 
 
 def _broken(event: Event) -> bool:
+    """Whether something happened after which an operation may fail, and its cache be none the worse for it."""
     if isinstance(event, Exchanged):
         return event.fate is not Fate.DELIVERED
-    return isinstance(event, Faulted) and event.fault not in _HARMLESS
+    return isinstance(event, Faulted) and event.fault not in _EXCUSES_NOTHING
 
 
 def fault_happened(history: History, condition: Condition) -> bool:
-    """Whether a fault of the condition touched something: an open operation, or a server already used.
+    """Whether a fault of the condition met something: see `_touched`.  The epilogue proves nothing.
 
     Conditions without faults are exercised by every run.
     """
     if not condition.faults:
         return True
-    used = False
+    seen = _Seen()
     for event in history.events:
-        if isinstance(event, Exchanged):
-            used = True
-            if event.fate.value in condition.faults:
+        if isinstance(event, Entered):
+            return False
+        if isinstance(event, Faulted) and _counts(event.fault, condition):
+            if _touched(event, seen):
                 return True
-        elif isinstance(event, Faulted) and _touched(event, condition, used):
+            seen.lasting.append(event)
+        elif isinstance(event, Exchanged):
+            if event.fate.value in condition.faults or (seen.lags and is_on_replica(event)):
+                return True
+            seen.used.add(event.server)
+        elif isinstance(event, Invoked) and any(_lasts_for(fault, event.process) for fault in seen.lasting):
             return True
+        elif isinstance(event, Faulted):
+            seen.mend(event.fault)
     return False
 
 
-def _touched(event: Faulted, condition: Condition, used: bool) -> bool:
-    """Whether a fault met an open operation, or a server (not a client) that had been used already."""
-    return event.fault in condition.faults and bool(event.overlapped or (used and event.fault != "crash"))
+@dataclass(slots=True)
+class _Seen:
+    """What a history has shown so far: servers that were used, and faults that go on until they are mended."""
+
+    used: set[ServerName] = field(default_factory=set)
+    lasting: list[Faulted] = field(default_factory=list)
+
+    @property
+    def lags(self) -> bool:
+        return any(item.fault == "lag" for item in self.lasting)
+
+    def mend(self, fault: str) -> None:
+        self.lasting = [item for item in self.lasting if _MENDED_BY.get(item.fault) != fault]
+
+
+def _counts(fault: str, condition: Condition) -> bool:
+    known = FAULTS.get(fault)
+    return known is not None and condition in known.conditions and not known.mends
+
+
+def _touched(event: Faulted, seen: _Seen) -> bool:
+    """Whether a fault met something at once.
+
+    One of a client: an operation of that client.  One of a server, or of what the cache holds: an open
+    operation, or a server that had been used already.  A replica that lags has to be asked.
+    """
+    if event.fault == "lag":
+        return False
+    if event.process is not None:
+        return event.process in event.overlapped
+    if event.fault in _OF_CLIENTS:
+        return bool(event.overlapped)
+    used = seen.used if event.server is None else seen.used & {event.server}
+    return bool(event.overlapped or used)
+
+
+def _lasts_for(fault: Faulted, process: int) -> bool:
+    """Whether a fault that goes on is in the way of an operation that begins now."""
+    return fault.fault in _MENDED_BY.keys() - {"lag"} and fault.process in (None, process)
 
 
 def verdict_of(tally: Tally, evidence: Evidence) -> tuple[Verdict, str | None]:
@@ -165,6 +229,8 @@ def verdict_of(tally: Tally, evidence: Evidence) -> tuple[Verdict, str | None]:
 
 
 def _why_not_exercised(tally: Tally, evidence: Evidence) -> str:
+    if evidence.impossible is not None:
+        return evidence.impossible
     if evidence.condition.faults and not evidence.faulted:
         return f"no fault of {evidence.condition.value!r} touched an operation in {tally.schedules} schedules"
     if evidence.errors:

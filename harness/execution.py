@@ -11,10 +11,10 @@ Rule 4  The fixed epilogue (epilogue.py) is made of the same steps; it is record
     situation ◄── exchanges ◄── passing time ◄── operations ◄── faults ◄── table of actions ◄── execution
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cacheproof.chaos.wire.link import Pending
-from cacheproof.harness.actions import ACTIONS
+from cacheproof.harness.actions import ACTIONS, mends
 from cacheproof.harness.crew import Crew
 from cacheproof.harness.parts import Parts
 from cacheproof.harness.process import OpenOperation
@@ -94,9 +94,18 @@ class Execution:
     def operation(self, client: int) -> OpenOperation | None:
         return self._here.operation(client)
 
+    def is_held_back(self, client: int) -> bool:
+        """True if the client is in an operation, and a fault keeps something back from it."""
+        return self._here.is_held_back(client)
+
     def is_down(self, client: int) -> bool:
         """True if the client has crashed and has not been restarted."""
         return self._here.is_down(client)
+
+    @property
+    def states(self) -> int:
+        """How many states the cache has gone through, where the scenario may lead back to one; else 0."""
+        return len(self._here.images)
 
     def next_wake_ns(self) -> int | None:
         """The next virtual time at which a sleeper wakes or a blocking command gives up."""
@@ -111,6 +120,10 @@ class Execution:
         return self._here.find_bypass()
 
     # -- what only the epilogue does -----------------------------------------------------------------------
+
+    def mends(self) -> Iterator[Decision]:
+        """What has to be done so that nothing is broken any more; each is to be performed before the next."""
+        return mends(self._parts)
 
     def begin_final_reads(self) -> None:
         """From now on, what is invoked are the reads of the epilogue."""

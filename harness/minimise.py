@@ -238,7 +238,7 @@ class _Search:
             if index not in faults:
                 mended.append(decision)
             elif isinstance(decision, Deliver):
-                mended.append(replace(decision, fate=Fate.DELIVERED))
+                mended.append(replace(decision, fate=Fate.DELIVERED, error=None))
         return tuple(mended)
 
     def first_of(self, candidates: Callable[[], Iterator[Decisions]]) -> bool:

@@ -20,15 +20,18 @@ from cacheproof.models.report import Report
 __all__ = ["can_halve", "halves", "side_by_side"]
 
 _PR_SET_PDEATHSIG = 1
-_WEIGHTS = {
-    Condition.QUIET: 2,
-    Condition.CONCURRENT: 2,
-    Condition.EXPIRY: 4,
-    Condition.APP_CRASH: 4,
-    Condition.CACHE_CRASH: 5,
-    Condition.LOST_MESSAGES: 4,
-}
-"""Roughly how long the search under each condition takes."""
+_LIGHT = frozenset({Condition.QUIET, Condition.CONCURRENT})
+_HEAVY = frozenset(
+    {
+        *(Condition.CACHE_CRASH, Condition.CACHE_RESTART, Condition.POWER_LOSS, Condition.DATABASE_CRASH),
+        *(Condition.PARTITION, Condition.SERVER_ERRORS),
+    }
+)
+
+
+def _weight(condition: Condition) -> int:
+    """Roughly how long the search under a condition takes: less without faults, more with many, or restarts."""
+    return 2 if condition in _LIGHT else 5 if condition in _HEAVY else 4
 
 
 def can_halve() -> bool:
@@ -43,8 +46,8 @@ def halves(conditions: Sequence[Condition]) -> tuple[tuple[Condition, ...], tupl
     first: list[Condition] = [item for item in conditions if item is Condition.CONCURRENT]
     second: list[Condition] = []
     rest = [item for item in conditions if item is not Condition.CONCURRENT]
-    for item in sorted(rest, key=lambda item: -_WEIGHTS[item]):
-        lighter = min((first, second), key=lambda half: sum(_WEIGHTS[one] for one in half))
+    for item in sorted(rest, key=lambda item: -_weight(item)):
+        lighter = min((first, second), key=lambda half: sum(map(_weight, half)))
         lighter.append(item)
     return _in_order(first, conditions), _in_order(second, conditions)
 

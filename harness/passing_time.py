@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from cacheproof.chaos.wire.link import Pending
 from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.harness.exchanges import Exchanges
 from cacheproof.harness.situation import Situation
@@ -30,10 +31,15 @@ class PassingTime:
 
         A client that wakes again and again only to sleep on (a driver that polls while it waits for a reply)
         is let sleep through after a while, and woken once at the end.
+
+        What a client says meanwhile waits: while a fault keeps anything back, it is recorded that it does, and the
+        rest of the time as an advance of its own.  So who waited for what, and when, can be told from the history.
         """
         here = self._here
-        if seconds is not None:
-            self._here.fault("advance", detail=seconds)
+        self._ask()
+        self._exchanges.tell_waiting()
+        advance = here.fault("advance", detail=seconds) if seconds is not None else None
+        began_ns = here.now_ns
         idle: dict[int, int] = {}
         for _ in range(_MOST_DEADLINES):
             drowsy = {number for number, wakes in idle.items() if wakes > _IDLE_WAKES}
@@ -42,6 +48,10 @@ class PassingTime:
                 break
             here.world.clock.set_ns(max(min(due), here.now_ns))
             self._happen(idle)
+            if advance and here.now_ns < until_ns and self._exchanges.tell_waiting():
+                here.recorder.amend(advance, detail=(here.now_ns - began_ns) / 1e9)
+                advance = here.fault("advance", detail=(until_ns - here.now_ns) / 1e9)
+                began_ns = here.now_ns
         else:
             raise CacheError(
                 f"{_MOST_DEADLINES} timers ran out while {seconds} virtual seconds passed; "
@@ -59,47 +69,78 @@ class PassingTime:
 
     def wake_ns_of(self, client: int) -> int | None:
         """The same for one client."""
+        self._ask()
         here = self._here
         process = here.crew.get(client)
-        found = [process.next_deadline_ns] if process else []
-        found += [
-            here.due_ns.get(id(pending))
-            for pending in here.world.wire.waiting()
-            if pending.link.process == client
-        ]
+        found = [process.next_deadline_ns] if process and not process.paused else []
+        found += [at for pending, at in self._giving_up() if pending.link.process == client]
         return min((at for at in found if at is not None), default=None)
+
+    def _ask(self) -> None:
+        """Have every client say until when it waits at a socket, where a fault may make that a time-out."""
+        here = self._here
+        if here.world.wire.is_held_up and here.world.clock.ask():
+            for process in here.crew.alive():
+                here.settle(process)
 
     def _deadlines(self, without: Collection[int]) -> list[int]:
         here = self._here
-        found = [item.next_deadline_ns for item in here.crew.alive() if item.number not in without]
+        awake = (item for item in here.crew.alive() if item.number not in without and not item.paused)
+        found = [item.next_deadline_ns for item in awake]
         found += [here.world.cache_clock.next_deadline_ns() if here.world.cache_is_up() else None]
-        found += list(here.due_ns.values())
+        found += [at for _, at in self._giving_up()]
         return [at for at in found if at is not None]
+
+    def _giving_up(self) -> list[tuple[Pending, int]]:
+        """The blocking commands that wait at a server, in client order, and when each gives up by itself."""
+        here = self._here
+        return [
+            (pending, here.due_ns[pending])
+            for pending in here.world.wire.waiting()
+            if pending in here.due_ns and not here.world.wire.is_frozen(pending.link.server)
+        ]
 
     def _happen(self, idle: dict[int, int]) -> None:
         """Do what is due now: first keys expire, then blocking commands time out, then sleepers wake."""
         here = self._here
         if here.world.cache_is_up():
             for key in here.world.cache_clock.expire_due():
-                self._here.fault("expire", detail=key.decode(errors="backslashreplace"))
+                here.fault("expire", detail=key.decode(errors="backslashreplace"))
+            here.keep_image()
             self._exchanges.overhear()
-        for pending in here.world.wire.waiting():
-            if here.due_ns.get(id(pending), here.now_ns + 1) <= here.now_ns:
+        self._give_up()
+        self._wake_sleepers(idle)
+
+    def _give_up(self) -> None:
+        """End the waits of blocking commands whose time has come."""
+        here = self._here
+        for pending, at in self._giving_up():
+            if at <= here.now_ns:
                 upstream = pending.link.upstream
                 assert isinstance(upstream, RedisUpstream)
                 here.world.cache_clock.admin.call("CLIENT", "UNBLOCK", upstream.id, "TIMEOUT")
-                here.due_ns.pop(id(pending))
+                here.due_ns.pop(pending)
         self._exchanges.resolve_waiting()
-        self._wake_sleepers(idle)
+
+    def catch_up(self) -> None:
+        """Do what should have been done already, but for somebody who was stopped: a client, or a server."""
+        self._give_up()
+        self._wake_sleepers({})
 
     def _wake_sleepers(self, idle: dict[int, int]) -> None:
         """Wake every client that is due, lowest first; count in `idle` who only slept on."""
         here = self._here
         for process in here.crew.alive():
             deadline = process.next_deadline_ns
-            if deadline is not None and deadline <= here.now_ns:
-                before = (len(here.recorder.events), len(here.pending(process.number)))
+            if deadline is not None and deadline <= here.now_ns and not process.paused:
+                before = self._state_of(process.number)
                 process.wake(here.now_ns)
                 here.settle(process)
-                same = before == (len(here.recorder.events), len(here.pending(process.number)))
+                same = before == self._state_of(process.number)
                 idle[process.number] = idle.get(process.number, 0) + 1 if same else 0
+
+    def _state_of(self, client: int) -> tuple[object, ...]:
+        """What changes when a client does anything but sleep on."""
+        here = self._here
+        links = [(link.number, link.connected) for link in here.world.wire.links(client)]
+        return (len(here.recorder.events), len(here.pending(client)), links)

@@ -5,15 +5,15 @@ Waking a process on another core costs more than the work it is woken for (1.3 t
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.servers import Servers
 
 __all__ = ["one_core", "stay_on_this_core"]
 
 
 @contextmanager
-def one_core(servers: EmbeddedServers, turn: int | None = None) -> Iterator[None]:
+def one_core(servers: Servers, turn: int | None = None) -> Iterator[None]:
     """Keep the harness, its clients and both servers on one core: the one whose turn it is.
 
     Parallel test workers get a core each.
@@ -31,7 +31,7 @@ def one_core(servers: EmbeddedServers, turn: int | None = None) -> Iterator[None
     pids = [pid for pid in (0, servers.cache.pid, servers.database.pid) if pid is not None]
     try:
         for pid in pids:
-            os.sched_setaffinity(pid, {core})
+            _keep(pid, {core})
         yield
     finally:
         os.sched_setaffinity(0, allowed)
@@ -40,4 +40,10 @@ def one_core(servers: EmbeddedServers, turn: int | None = None) -> Iterator[None
 def stay_on_this_core(pid: int | None) -> None:
     """Let a server that was started anew run where the harness runs."""
     if pid is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(pid, os.sched_getaffinity(0))
+        _keep(pid, os.sched_getaffinity(0))
+
+
+def _keep(pid: int, cores: set[int]) -> None:
+    """Where that is not ours to say (a server that runs as another user), it runs where it likes, and slower."""
+    with suppress(PermissionError):
+        os.sched_setaffinity(pid, cores)

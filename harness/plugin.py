@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from cacheproof.chaos.servers.embedded import EmbeddedServers
+    from cacheproof.chaos.servers.servers import Servers
     from cacheproof.harness.session import ChaosSession, Expect
     from cacheproof.models.report import Cell, Report
 
@@ -53,8 +53,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--chaos-backend",
         default="embedded",
-        choices=("embedded",),
-        help="which servers to use; default embedded: real ones, started for the session",
+        choices=("embedded", "docker", "external"),
+        help="which servers to use: embedded (default; real ones, started for the session), docker (containers) or "
+        "external (yours)",
+    )
+    group.addoption(
+        "--chaos-cache-image",
+        metavar="IMAGE",
+        help="image of the cache's container; default $CACHEPROOF_CACHE_IMAGE, else redis:7",
+    )
+    group.addoption(
+        "--chaos-database-image",
+        metavar="IMAGE",
+        help="image of the database's container; default $CACHEPROOF_DATABASE_IMAGE, else postgres:16",
+    )
+    group.addoption(
+        "--chaos-redis-url",
+        metavar="URL",
+        help="your Redis or Valkey, for the backend external; default $CACHEPROOF_REDIS_URL",
+    )
+    group.addoption(
+        "--chaos-database-url",
+        metavar="URL",
+        help="your PostgreSQL, for the backend external; default $CACHEPROOF_DATABASE_URL",
+    )
+    group.addoption(
+        "--chaos-allow-flush",
+        metavar="HOST:PORT/NAME",
+        action="append",
+        default=[],
+        help="let everything in this database of yours be lost (external); may be repeated",
     )
 
 
@@ -81,16 +109,30 @@ def _session(config: pytest.Config) -> ChaosSession:
 
 
 @pytest.fixture(scope="session")
-def chaos_servers(request: pytest.FixtureRequest) -> Iterator[EmbeddedServers]:
-    """A real Valkey and a real PostgreSQL for the session; started when first used, gone at its end."""
-    from cacheproof.chaos.servers.embedded import EmbeddedServers
+def chaos_servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """A real cache and a real PostgreSQL for the session; started when first used, gone at its end."""
+    from cacheproof.chaos.servers.backends import make_servers
+    from cacheproof.models.errors import EnvironmentFault, UsageError
 
-    with EmbeddedServers() as servers:
+    option = request.config.getoption
+    try:
+        servers = make_servers(
+            option("--chaos-backend"),
+            cache_image=option("--chaos-cache-image"),
+            database_image=option("--chaos-database-image"),
+            cache_url=option("--chaos-redis-url"),
+            database_url=option("--chaos-database-url"),
+            allow_flush=option("--chaos-allow-flush"),
+        )
+        servers.start()
+    except (EnvironmentFault, UsageError) as fault:
+        pytest.fail(str(fault), pytrace=False)
+    with servers:
         yield servers
 
 
 @pytest.fixture
-def verify(request: pytest.FixtureRequest, chaos_servers: EmbeddedServers) -> Callable[..., Report]:
+def verify(request: pytest.FixtureRequest, chaos_servers: Servers) -> Callable[..., Report]:
     """`verify(cache, contract, …)`: judges, and fails the test if a promise is broken or in doubt.
 
     Takes the arguments of `cacheproof.verify`; profile and seed come from the command line.  With
@@ -149,7 +191,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if "chaos" not in (config.getoption("-m") or ""):
         return None
     session = _session(config)
-    return f"cacheproof: profile {session.profile.name}, seed {session.seed}, report in {session.folder}"
+    backend = config.getoption("--chaos-backend")
+    servers = "" if backend == "embedded" else f", servers from {backend}"
+    return f"cacheproof: profile {session.profile.name}, seed {session.seed}, report in {session.folder}{servers}"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

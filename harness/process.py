@@ -38,17 +38,25 @@ class _Inbox:
 class ClientProcess:
     """One forked client.  `ended` is True when its control line is closed: it has died by itself.
 
-    `last_words` say why it is gone, once that is known.
+    `paused` while it is stopped; `last_words` say why it is gone, once that is known.  `is_held_back` tells
+    whether a fault keeps something back on a connection (`Sleeper.line`): only then the time-out of a socket counts.
     """
 
     def __init__(
-        self, number: int, environment: tuple[str, str, str], zygote: Zygote, reactor: Reactor
+        self,
+        number: int,
+        environment: tuple[str, str, str],
+        zygote: Zygote,
+        reactor: Reactor,
+        is_held_back: Callable[[int], bool],
     ) -> None:
         self.number = number
         self.operation: OpenOperation | None = None
         self.ready = False
+        self.paused = False
         self.last_words: str | None = None
         self.sleepers: list[Sleeper] = []
+        self._is_held_back = is_held_back
         self._reactor = reactor
         self._zygote = zygote
         self._inbox = _Inbox()
@@ -120,7 +128,7 @@ class ClientProcess:
     def begin(self, seed: int) -> None:
         """Begin a run: construct the cache, with chance from `seed`."""
         self.ready = False
-        self._send({"seed": seed})
+        self._send({"seed": seed, "client": self.number})
 
     def order(self, f: str, args: list[Value]) -> None:
         self._send({"f": f, "args": args})
@@ -133,15 +141,34 @@ class ClientProcess:
 
     @property
     def next_deadline_ns(self) -> int | None:
-        """The earliest virtual time at which a sleeping part of it wants to wake."""
-        deadlines = [sleeper.deadline_ns for sleeper in self.sleepers if sleeper.deadline_ns is not None]
-        return min(deadlines, default=None)
+        """The earliest virtual time at which a sleeping part of it wants to wake, or gives up at its socket."""
+        return min((at for at, _ in self._deadlines()), default=None)
 
     def wake(self, now_ns: int) -> None:
         """Wake the one sleeping part whose deadline came first, if it has come."""
-        due = [item for item in self.sleepers if item.deadline_ns is not None and item.deadline_ns <= now_ns]
+        due = [(at, sleeper) for at, sleeper in self._deadlines() if at <= now_ns]
         if due:
-            min(due, key=lambda item: item.deadline_ns or 0).wake()
+            min(due, key=lambda item: item[0])[1].wake()
+
+    def _deadlines(self) -> list[tuple[int, Sleeper]]:
+        """The deadlines that count, each with whose it is."""
+        return [
+            (sleeper.deadline_ns, sleeper)
+            for sleeper in self.sleepers
+            if sleeper.deadline_ns is not None and (not sleeper.line or self._is_held_back(sleeper.line))
+        ]
+
+    def stop(self) -> None:
+        """SIGSTOP; returns when no thread of it can run any more."""
+        os.kill(self.pid, signal.SIGSTOP)
+        while not self._watch.stopped():
+            os.sched_yield()
+        self.paused = True
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self.paused = False
+        os.kill(self.pid, signal.SIGCONT)
 
     # -- how it is -----------------------------------------------------------------------------------------
 

@@ -19,7 +19,19 @@ from cacheproof.harness.reading import (
     is_fault,
     operations_of,
 )
-from cacheproof.models.decision import Advance, Crash, Decision, Deliver, Fate, InFlight, Invoke
+from cacheproof.models.decision import (
+    Advance,
+    Crash,
+    Decision,
+    Deliver,
+    Failover,
+    Fate,
+    InFlight,
+    Invoke,
+    Manner,
+    Partition,
+    Start,
+)
 
 __all__ = ["PLAIN_FIRST", "count_preemptions", "count_struck", "plainer_forms", "rank", "weight"]
 
@@ -65,12 +77,19 @@ def _count_odd(decisions: Decisions, operations: list[Operation]) -> int:
 
 
 def plainer_forms(decision: Decision) -> Iterator[Decision]:
-    """The first exchange, a request lost (a lost reply has an effect), a statement that ends with its client."""
+    """The first exchange, a request lost (a lost reply has an effect), a statement that ends with its client,
+    a connection that breaks rather than falls silent, fewer writes lost."""
     match decision:
         case Deliver(pick=pick) if pick > 0:
             yield replace(decision, pick=0)
         case Deliver(fate=Fate.REPLY_LOST):
             yield replace(decision, fate=Fate.REQUEST_LOST)
+        case Deliver(fate=Fate.DELAYED):
+            yield replace(decision, fate=Fate.REPLY_LOST)
+        case Partition(manner=manner) if manner is not Manner.REFUSE:
+            yield replace(decision, manner=Manner.REFUSE)
+        case Start(behind=behind) | Failover(behind=behind) if behind > 0:
+            yield replace(decision, behind=behind - 1)
         case Crash(in_flight=InFlight.RUNS):
             yield replace(decision, in_flight=InFlight.CANCELLED)
 

@@ -7,19 +7,32 @@ a lost exchange) and those of the world (a server, time).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard
+from typing import Any, TypeGuard, cast
 
 from cacheproof.models.decision import (
     Advance,
+    Arrive,
     Crash,
     Decision,
     Deliver,
+    Evict,
     Expire,
+    Failover,
     Fate,
+    Flush,
+    Freeze,
+    Heal,
     Invoke,
     Kill,
+    Lag,
+    Partition,
+    Pause,
+    Replicate,
     Restart,
+    Resume,
+    Skew,
     Start,
+    Thaw,
 )
 
 __all__ = [
@@ -42,9 +55,12 @@ __all__ = [
 
 Decisions = tuple[Decision, ...]
 OWNED = (Invoke, Deliver, Crash, Restart)
-"""Decisions about one client."""
-WORLD = (Kill, Start, Expire, Advance)
-"""Faults that concern nobody in particular."""
+"""Decisions by which one client goes on, or does not."""
+WORLD = (
+    *(Kill, Start, Freeze, Thaw, Failover, Lag, Replicate, Partition, Heal),
+    *(Expire, Evict, Flush, Advance, Arrive, Pause, Resume, Skew),
+)
+"""Faults that take no step of an operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +183,11 @@ def appearance(decisions: Decisions) -> dict[int, int]:
 
 def moved(decision: Decision, numbers: dict[int, int]) -> Decision:
     """The decision for another client, where `numbers` has one for it."""
-    if isinstance(decision, OWNED) and decision.client in numbers:
-        return replace(decision, client=numbers[decision.client])
-    return decision
+    client = getattr(decision, "client", None)
+    if client is None or client not in numbers:
+        return decision
+    changed: Any = decision
+    return cast(Decision, replace(changed, client=numbers[client]))
 
 
 def renumber(decisions: Decisions, numbers: dict[int, int]) -> Decisions:

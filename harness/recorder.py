@@ -1,10 +1,11 @@
 """Writes the history of one run: every event gets the next index and the virtual time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cacheproof.chaos.clock import RunClock
-from cacheproof.models.event import Event
+from cacheproof.models.event import Event, Faulted
 from cacheproof.models.history import History
 from cacheproof.models.schedule import Scenario
 
@@ -29,6 +30,10 @@ class Recorder:
         if self.observer is not None:
             self.observer(event)
         return event
+
+    def amend(self, event: Faulted, **fields: Any) -> None:
+        """Change what is recorded of an event that has turned out otherwise; whoever observes is not told again."""
+        self.events[event.index] = replace(event, **fields)
 
     def history(self) -> History:
         scenario = self._scenario

@@ -1,10 +1,12 @@
 """Replay one stored failure: the same schedule, in new processes, judged and drawn once more."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.backends import make_servers
+from cacheproof.chaos.servers.servers import Servers
 from cacheproof.harness.evidence import Candidate, judge
 from cacheproof.harness.naming import load_cache, short_name
 from cacheproof.harness.pinning import one_core
@@ -22,8 +24,12 @@ from cacheproof.models.verdict import Verdict
 __all__ = ["replay"]
 
 
-def replay(path: Path, *, times: int = 1, servers: EmbeddedServers | None = None) -> tuple[Report, Run]:
+def replay(
+    path: Path, *, times: int = 1, servers: Servers | None = None, make: Callable[[], Servers] = make_servers
+) -> tuple[Report, Run]:
     """Replay the failure in `path` so many times; returns a report of one cell, and the first run.
+
+    `servers` are used if given, else those that `make` makes (embedded ones) are started for this call.
 
     The cell is refuted if every replay shows the finding with the same history, upheld if none does (the
     cache was mended), else unknown.  Raises UsageError if the file or the cache cannot be read.
@@ -35,7 +41,7 @@ def replay(path: Path, *, times: int = 1, servers: EmbeddedServers | None = None
     guarantee = Guarantee(failure.guarantee, failure.claim, property_from_dict(failure.judged_by))
     if servers is not None:
         return _replay(make_cache, failure, guarantee, path, times, servers)
-    with EmbeddedServers() as started:
+    with make() as started:
         return _replay(make_cache, failure, guarantee, path, times, started)
 
 
@@ -45,7 +51,7 @@ def _replay(
     guarantee: Guarantee,
     path: Path,
     times: int,
-    servers: EmbeddedServers,
+    servers: Servers,
 ) -> tuple[Report, Run]:
     assert callable(make_cache)
     with one_core(servers), World(make_cache, servers) as world:

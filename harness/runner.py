@@ -1,10 +1,11 @@
 """Runs: one execution from start to epilogue, driven by a schedule or by a strategy.
 
-A run ends in one of two ways: with a history, or with a problem, in words, that makes its verdict unknown.
+A run ends in one of two ways: with a history, or with a problem, in words, that makes its verdict unknown.  One
+in which real time had a part (a key expired by the server's own clock) is run once more, if that may help.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cacheproof.harness.epilogue import conclude
 from cacheproof.harness.execution import Execution
@@ -42,8 +43,15 @@ class Runner:
         self.world = world
         self.runs = 0
 
-    def drive(self, scenario: Scenario, drive: Drive, observer: Callable[[Event], None] | None = None) -> Run:
-        """Run whatever `drive` decides, then the epilogue.
+    def drive(
+        self,
+        scenario: Scenario,
+        drive: Drive,
+        observer: Callable[[Event], None] | None = None,
+        *,
+        repeats: bool = True,
+    ) -> Run:
+        """Run whatever `drive` decides, then the epilogue; `repeats` as in `end`.
 
         Raises EnvironmentFault if a server or a port failed meanwhile.
         """
@@ -61,13 +69,27 @@ class Runner:
         except BaseException:
             self.abandon(execution)
             raise
-        return self.end(scenario, execution, problem)
+        return self.end(scenario, execution, problem, repeats=repeats)
 
-    def end(self, scenario: Scenario, execution: Execution | None, problem: str | None) -> Run:
-        """End a run that is over, or that a problem has ended; None if it did not even begin."""
+    def end(
+        self, scenario: Scenario, execution: Execution | None, problem: str | None, *, repeats: bool = True
+    ) -> Run:
+        """End a run that is over, or that a problem has ended; None if it did not even begin.
+
+        Where real time had a part in it, the same decisions are taken once more if it `repeats`.
+        """
         if execution is None:
             nothing = Recorder(scenario, self.world.clock).history()
             return Run(Schedule(scenario, ()), nothing, problem, self.world.take_output())
+        run = self._end(execution, problem)
+        disturbance = self.world.disturbance()
+        if disturbance is None:
+            return run
+        if disturbance.again and repeats:
+            return self.attempt(scenario, run.schedule.decisions)
+        return replace(run, problem=disturbance.reason)
+
+    def _end(self, execution: Execution, problem: str | None) -> Run:
         if problem is not None or self.world.looks_closely:
             found = execution.find_bypass()
             problem = "\n".join(dict.fromkeys(item for item in (found, problem) if item)) or None
@@ -96,7 +118,7 @@ class Runner:
 
         if anew:
             self.world.end_idle()
-        return self.drive(schedule.scenario, strictly, observer)
+        return self.drive(schedule.scenario, strictly, observer, repeats=False)
 
     def attempt(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> Run:
         """Run those of these decisions that are enabled when their turn comes."""
@@ -106,4 +128,4 @@ class Runner:
                 if execution.is_enabled(decision):
                     execution.take(decision)
 
-        return self.drive(scenario, leniently)
+        return self.drive(scenario, leniently, repeats=False)

@@ -9,13 +9,14 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis.errors import Flaky
 
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.backends import make_servers
+from cacheproof.chaos.servers.servers import Servers
 from cacheproof.harness.evidence import Candidate, Evidence, Tally, verdict_of
 from cacheproof.harness.naming import name_cache, short_name
 from cacheproof.harness.parallel import can_halve, halves, side_by_side
@@ -27,12 +28,13 @@ from cacheproof.harness.steadiness import Doubt, first_doubt
 from cacheproof.harness.store import FailureStore, StoredFailure
 from cacheproof.harness.strategies.exhaustive import Explorer, SmallScope, scopes_for, steer
 from cacheproof.harness.strategies.machine import search
+from cacheproof.harness.strategies.moves import KEEPS, KILLING
 from cacheproof.harness.world import PATIENCE_S, World
-from cacheproof.models.contract import Condition, Contract, Guarantee
+from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.properties import property_to_dict
 from cacheproof.models.report import Cell, Counterexample, Report, Scope
-from cacheproof.models.schedule import Scenario
+from cacheproof.models.schedule import Keeps, Scenario
 from cacheproof.models.verdict import Verdict
 
 __all__ = ["Progress", "verify"]
@@ -54,6 +56,14 @@ _KEEPS_STATE = (
     "processes, which is slower"
 )
 
+_NEVER_KILLED = (
+    "these servers are not cacheproof's own, and it never kills them; the backends embedded and docker have some "
+    "that it does"
+)
+
+_NUMBERED = (*CORE_CONDITIONS, *(item for item in Condition if item not in CORE_CONDITIONS))
+"""Conditions in an order that new ones do not change: a seed gives the same schedules for ever."""
+
 _MINIMISE_BUDGET = 300
 
 _ENOUGH_TO_HALVE = 3
@@ -74,7 +84,8 @@ def verify(
     budget: int | None = None,
     seed: int = 0,
     store: FailureStore | None = None,
-    servers: EmbeddedServers | None = None,
+    servers: Servers | None = None,
+    backend: str | None = None,
     progress: Progress | None = None,
     patience_s: float = PATIENCE_S,
     jobs: int | None = None,
@@ -85,10 +96,11 @@ def verify(
     or async, and `work()` if the contract has workers.  `under` narrows the conditions.  `clients` and `keys`
     are those of the random schedules; small scopes have their own.  `profile` sets the budgets, `budget`
     overrides the number of random schedules for each condition.  `seed` fixes the search.  Failures are kept
-    in `store` and tried first next time; without one, nothing is kept.  `servers` are used if given, else
-    started for this call.  A client that computes for `patience_s` real seconds between two exchanges counts as
-    hanging.  With `jobs=2` half of the conditions are searched on a second core, with servers of their own;
-    None does so where that is possible and pays.
+    in `store` and tried first next time; without one, nothing is kept.  `servers` are used if given, else those
+    of `backend` ("embedded" unless named, "docker", "external") are started for this call.  A client that
+    computes for `patience_s` real seconds between two exchanges counts as hanging.  With `jobs=2` half of the
+    conditions are searched on a second core, with servers of their own; None does so where that is possible and
+    pays.
 
     Returns a report; a broken promise is never an exception.  Raises UsageError for arguments that make no
     sense and EnvironmentFault if a server cannot be had; one that fails later makes verdicts unknown.
@@ -100,13 +112,23 @@ def verify(
     _check_cache(cache)
     conditions = tuple(under) if under is not None else contract.conditions
     began = time.monotonic()
-    with nullcontext(servers) if servers is not None else EmbeddedServers() as running:
+    with _servers(servers, backend) as running:
         running.mend()
         search_ = _Verification(
             cache, contract, conditions, clients, keys, chosen, seed, store, progress, patience_s
         )
-        report = search_.run_halves(running) if _halves(jobs, conditions) else search_.run(running)
+        in_two = _halves(jobs, conditions) and running.features.again
+        report = search_.run_halves(running) if in_two else search_.run(running)
     return replace(report, seconds=round(time.monotonic() - began, 3))
+
+
+def _servers(given: Servers | None, backend: str | None) -> AbstractContextManager[Servers]:
+    """The servers to use; those that were given are left running."""
+    if given is None:
+        return make_servers(backend)
+    if backend is not None:
+        raise UsageError(f"backend={backend!r} and servers are both given; write one of them")
+    return nullcontext(given)
 
 
 def _halves(jobs: int | None, conditions: Sequence[Condition]) -> bool:
@@ -160,7 +182,7 @@ class _Verification:
     stored: list[StoredFailure] = field(default_factory=list)
     proven: dict[tuple[str, str], Counterexample] = field(default_factory=dict)
 
-    def run_halves(self, servers: EmbeddedServers) -> Report:
+    def run_halves(self, servers: Servers) -> Report:
         """Search half of the conditions here, and the other half in another process."""
         here, there = halves(self.conditions)
         known = tuple(item for item in here if item is Condition.CONCURRENT)
@@ -171,7 +193,7 @@ class _Verification:
 
         def elsewhere() -> Report:
             servers.stop()  # in a forked process this only lets go of them
-            with EmbeddedServers() as own:
+            with servers.another() as own:
                 return second.run(own)
 
         one, two = side_by_side(lambda: first.run(servers), elsewhere)
@@ -186,7 +208,7 @@ class _Verification:
             schedules=one.schedules + two.schedules,
         )
 
-    def run(self, servers: EmbeddedServers) -> Report:
+    def run(self, servers: Servers) -> Report:
         cells: list[Cell] = []
         described = {server.name.value: server.describe() for server in (servers.cache, servers.database)}
         if self.store is not None:
@@ -248,7 +270,7 @@ class _Verification:
         if self.progress is not None:
             self.progress(what, runs)
 
-    def scenario(self, clients: int, keys: int = 1) -> Scenario:
+    def scenario(self, condition: Condition, clients: int, keys: int = 1) -> Scenario:
         names = tuple(f"user:{number}" for number in range(1, keys + 1))
         return Scenario(
             clients=clients,
@@ -256,6 +278,7 @@ class _Verification:
             keys=names,
             probes_s=self.contract.probes_s,
             seed=self.seed,
+            keeps=KEEPS.get(condition, Keeps.NOTHING),
         )
 
     def gather(self, runner: Runner, condition: Condition) -> Evidence:
@@ -269,6 +292,8 @@ class _Verification:
             doubt = self.check_repeatable(runner, evidence, self.search(runner, evidence))
             if doubt is None:
                 self.warnings.append(_KEEPS_STATE)
+        if condition in KILLING and not runner.world.servers.features.control:
+            evidence.impossible = _NEVER_KILLED
         self.hung = self.hung or runner.world.hangs > 0
         evidence.bypassed = runner.world.bypassed is not None
         evidence.doubt = None if doubt is None else doubt.reason
@@ -312,7 +337,7 @@ class _Verification:
 
     def search_scope(self, runner: Runner, evidence: Evidence, scope: SmallScope, sample: list[Run]) -> None:
         explorer = Explorer()
-        scenario = self.scenario(scope.clients)
+        scenario = self.scenario(evidence.condition, scope.clients)
         count, complete = 0, False
         while count < self.profile.scope_limit and not complete and not self.hopeless(runner, evidence):
             run = runner.drive(
@@ -331,9 +356,9 @@ class _Verification:
             self.scopes.append(Scope(evidence.condition, scope.name, count, complete))
 
     def search_randomly(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> None:
-        scenarios = [self.scenario(self.clients, self.keys)]
+        scenarios = [self.scenario(evidence.condition, self.clients, self.keys)]
         if self.clients == 2 and self.keys == 1:
-            scenarios += [self.scenario(3), self.scenario(2, 2)]
+            scenarios += [self.scenario(evidence.condition, 3), self.scenario(evidence.condition, 2, 2)]
 
         seen: list[Run] = []
 
@@ -342,7 +367,7 @@ class _Verification:
             seen[1:] = [run]
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
-        number = self.seed * 31 + list(Condition).index(evidence.condition)
+        number = self.seed * 31 + _NUMBERED.index(evidence.condition)
         try:
             search(
                 runner,

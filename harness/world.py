@@ -5,15 +5,16 @@ connection of a client new.  Only what the harness started itself is ever flushe
 """
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cacheproof.chaos.cacheclock import CacheClock
+from cacheproof.chaos.cacheclock import CacheClock, Disturbance
 from cacheproof.chaos.clock import RunClock
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.servers import Servers
 from cacheproof.chaos.settling import SocketTable
 from cacheproof.chaos.wire.pglink import DatabaseEnd
 from cacheproof.chaos.wire.reactor import Reactor
@@ -34,6 +35,9 @@ __all__ = ["PATIENCE_S", "World"]
 PATIENCE_S = 10.0
 """Real seconds that a client may compute between two exchanges before it counts as hanging."""
 
+_NOTICED_S = 0.5
+"""Real seconds: a server that has died is known to be dead that much later, even on a busy machine."""
+
 _FIRST_RUNS = 2
 _EVERY_RUNS = 16
 
@@ -49,9 +53,14 @@ _SCRIPT_COUNTS = (b"number_of_cached_scripts", b"number_of_functions", b"number_
 
 
 def _flush(admin: RedisUpstream) -> None:
-    """Empty the cache.  Forgetting scripts builds an interpreter anew, so it is done only if there are any."""
-    memory = admin.call_many([("FLUSHALL",), ("INFO", "memory")])[1].value
-    said = memory if isinstance(memory, bytes) else b""
+    """Empty the cache.  Forgetting scripts builds an interpreter anew, so it is done only if there are any.
+
+    A server before Redis 7 counts no functions, since it has none, and refuses to forget them.
+    """
+    emptied, memory = admin.call_many([("FLUSHALL",), ("INFO", "memory")])
+    if emptied.is_error:
+        raise EnvironmentFault(f"the cache refuses FLUSHALL: {emptied.value!r}; allow it to the harness")
+    said = memory.value if isinstance(memory.value, bytes) else b""
     if not all(b"\r\n%s:0\r\n" % name in said for name in _SCRIPT_COUNTS):
         admin.call_many([("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")])
 
@@ -62,7 +71,7 @@ class World:
     def __init__(
         self,
         make_cache: Callable[[Environment], Any],
-        servers: EmbeddedServers,
+        servers: Servers,
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -92,27 +101,34 @@ class World:
         self.sockets = SocketTable()
         opened.callback(self.sockets.close)
         self.log = Path(self.servers.folder) / f"clients-{os.urandom(4).hex()}.log"
-        self.records = RecordsTable(self._session(opened))
-        self.watcher = self._session(opened)
+        self.records = RecordsTable(self._session())
+        opened.callback(lambda: self.records.close())
+        self.watcher = self._session()
+        opened.callback(lambda: self.watcher.close())
+        self._database_up = True
         self.zygote = Zygote(make_cache, self.clock, self.log)
         opened.callback(self.zygote.close)
-        self.cache_clock = CacheClock(self.clock)
-        self._cache_end = CacheEnd(RedisPool(self.servers.cache), self.cache_clock)
+        import_mode = self.servers.features.import_mode
+        self.cache_clock = CacheClock(self.clock, import_mode=import_mode)
+        pool = RedisPool(self.servers.cache, import_source=import_mode)
+        self._cache_end = CacheEnd(pool, self.cache_clock)
         self._database_end = DatabaseEnd(self.servers.database)
         self.wire = Wire(self.reactor, self._cache_end, self._database_end)
         for close in (self.wire.close, self._forget_admin, self.end_idle):
             opened.callback(close)
 
-    def _session(self, opened: ExitStack) -> PgUpstream:
-        session = PgUpstream(self.servers.database.address, _SESSION)
-        opened.callback(session.close)
-        return session
+    def _session(self) -> PgUpstream:
+        return PgUpstream(self.servers.database.address, _SESSION)
 
     def reset(self, scenario: Scenario) -> None:
         """Put everything back to the start of a run of `scenario`."""
         self.runs += 1
         self.wire.end()
         self.clock.set_ns(0)
+        self.clock.unskew()
+        self.clock.ask_no_more()
+        if not self.database_is_up():
+            self.start_database()
         self._database_end.clean()
         self.records.reset(scenario.initial_values())
         if not self.servers.cache.running:
@@ -131,8 +147,9 @@ class World:
     def _admin_line(self) -> RedisUpstream:
         if self._admin is None:
             self._admin = RedisUpstream(self.servers.cache.address, 2, import_source=False)
-            self._admin.call("CONFIG", "SET", "import-mode", "yes")
-            self._admin.call("CLIENT", "IMPORT-SOURCE", "ON")
+            if self.servers.features.import_mode:
+                self._admin.call("CONFIG", "SET", "import-mode", "yes")
+                self._admin.call("CLIENT", "IMPORT-SOURCE", "ON")
         return self._admin
 
     def _forget_admin(self) -> None:
@@ -162,6 +179,7 @@ class World:
 
     def kill_cache(self) -> None:
         """SIGKILL the cache: its ports refuse, nothing of it survives."""
+        self.cache_clock.disturbance()  # while it can be asked
         self.servers.cache.kill()
         self._forget_admin()
         self._cache_end.pool.clear()
@@ -171,7 +189,7 @@ class World:
         """Start the cache again, empty, at the same addresses."""
         self.servers.cache.start()
         stay_on_this_core(self.servers.cache.pid)
-        self.cache_clock.begin(self._admin_line())
+        self.cache_clock.rejoin(self._admin_line())
         try:
             self.wire.admit(ServerName.CACHE)
         except EnvironmentFault as error:
@@ -182,6 +200,37 @@ class World:
     def cache_is_up(self) -> bool:
         return self._admin is not None
 
+    # -- the database server -------------------------------------------------------------------------------
+
+    def kill_database(self) -> None:
+        """SIGKILL the database: its ports refuse; what it had acknowledged survives."""
+        self.servers.database.kill()
+        self._database_up = False
+        self._database_end.clear()
+        self.wire.refuse(ServerName.DATABASE)
+        for book in (self.wire.dropped, self.wire.abandoned):
+            book.clear()
+
+    def start_database(self) -> None:
+        """Start the database again, at the same addresses; it recovers first."""
+        self.servers.database.start()
+        stay_on_this_core(self.servers.database.pid)
+        self.records.reopen(self._session())
+        self.watcher.close()
+        self.watcher = self._session()
+        self._database_up = True
+        self.wire.admit(ServerName.DATABASE)
+
+    def database_is_up(self) -> bool:
+        return self._database_up
+
+    def disturbance(self) -> Disturbance | None:
+        """Why nothing can be said of the run up to now: real time, or chance, had a part in it."""
+        try:
+            return self.cache_clock.disturbance() if self.cache_is_up() else None
+        except ConnectionError as error:
+            raise self.fault_of(error) from error
+
     # -- what may go wrong with the machine ----------------------------------------------------------------
 
     @property
@@ -191,7 +240,8 @@ class World:
 
     def expect_servers(self) -> None:
         """Raises EnvironmentFault if a server that should run does not."""
-        expected = [self.servers.database, *([self.servers.cache] if self.cache_is_up() else [])]
+        expected = [self.servers.database] if self.database_is_up() else []
+        expected += [self.servers.cache] if self.cache_is_up() else []
         for server in expected:
             if not server.running:
                 raise EnvironmentFault(
@@ -201,10 +251,13 @@ class World:
 
     def fault_of(self, error: Exception) -> EnvironmentFault:
         """What is wrong with the machine, given what that led to in the middle of a run."""
-        try:
-            self.expect_servers()
-        except EnvironmentFault as fault:
-            return fault
+        give_up = time.monotonic() + _NOTICED_S
+        while time.monotonic() < give_up:
+            try:
+                self.expect_servers()
+            except EnvironmentFault as fault:
+                return fault
+            time.sleep(_NOTICED_S / 50)
         if isinstance(error, EnvironmentFault):
             return error
         return EnvironmentFault(

@@ -117,7 +117,7 @@ def _fork(make_cache: MakeCache, clock: RunClock, log: Path, line: socket.socket
         return pid
     code = 1
     try:
-        _close_all_but({line.fileno(), clock.fd})
+        _close_all_but({line.fileno(), clock.fd, clock.question})
         _serve(make_cache, clock, log, line)
         code = 0
     finally:
@@ -126,10 +126,11 @@ def _fork(make_cache: MakeCache, clock: RunClock, log: Path, line: socket.socket
 
 def _spawn(make_cache: MakeCache, clock: RunClock, log: Path, line: socket.socket) -> int:
     where = _importable(make_cache)
-    spec = json.dumps({**where, "clock": clock.fd, "line": line.fileno(), "log": str(log), "path": sys.path})
+    clock_fds = (clock.fd, clock.question)
+    spec = json.dumps({**where, "clock": clock_fds, "line": line.fileno(), "log": str(log), "path": sys.path})
     process = subprocess.Popen(
         [sys.executable, "-c", "from cacheproof.harness.zygote import spawned; spawned()", spec],
-        pass_fds=(clock.fd, line.fileno()),
+        pass_fds=(*clock_fds, line.fileno()),
         stdin=subprocess.DEVNULL,
     )
     process.returncode = 0  # waited for in `close`, not by a finaliser
@@ -158,7 +159,7 @@ def spawned() -> NoReturn:
         told = f"cannot import {spec['module']}.{spec['name']} in a fresh interpreter: {error!r}"
         line.send(json.dumps({"unusable": told}).encode())
         os._exit(1)
-    _serve(found, RunClock.attach(spec["clock"]), Path(spec["log"]), line)
+    _serve(found, RunClock.attach(*spec["clock"]), Path(spec["log"]), line)
     os._exit(0)
 
 

@@ -5,42 +5,14 @@ except `quiet`, in which one operation runs at a time.  A contract lists the gua
 commonly claimed to give, and which of them it keeps.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from cacheproof.models.errors import UsageError
+from cacheproof.models.fault import ALL_CONDITIONS, CORE_CONDITIONS, Condition
 from cacheproof.models.verdict import Property
 
-__all__ = ["ALL_CONDITIONS", "Condition", "Contract", "Guarantee"]
-
-
-class Condition(StrEnum):
-    """One kind of harm on top of any interleaving.  The faults each one allows: `Condition.faults`."""
-
-    QUIET = "quiet"
-    CONCURRENT = "concurrent"
-    EXPIRY = "expiry"
-    APP_CRASH = "app crash"
-    CACHE_CRASH = "cache crash"
-    LOST_MESSAGES = "lost messages"
-
-    @property
-    def faults(self) -> frozenset[str]:
-        """The names of the faults, as in `Faulted.fault` and `Exchanged.fate`, that make this condition."""
-        return _FAULTS[self]
-
-
-_FAULTS: Mapping[Condition, frozenset[str]] = {
-    Condition.QUIET: frozenset(),
-    Condition.CONCURRENT: frozenset(),
-    Condition.EXPIRY: frozenset({"expire", "advance"}),
-    Condition.APP_CRASH: frozenset({"crash"}),
-    Condition.CACHE_CRASH: frozenset({"kill"}),
-    Condition.LOST_MESSAGES: frozenset({"request-lost", "reply-lost"}),
-}
-
-ALL_CONDITIONS: tuple[Condition, ...] = tuple(Condition)
+__all__ = ["ALL_CONDITIONS", "CORE_CONDITIONS", "Condition", "Contract", "Guarantee"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +24,7 @@ class Guarantee:
     property: Property
     kept: frozenset[Condition] = frozenset()
     """The conditions under which it holds; under the others it is claimed, and broken."""
-    claimed: frozenset[Condition] = frozenset(ALL_CONDITIONS)
+    claimed: frozenset[Condition] = frozenset(CORE_CONDITIONS)
     """The conditions under which it is claimed, and so judged."""
 
 
@@ -68,7 +40,7 @@ class Contract:
     guarantees: tuple[Guarantee, ...]
     ttl_s: float | None = None
     workers: int = 0
-    conditions: tuple[Condition, ...] = field(default=ALL_CONDITIONS)
+    conditions: tuple[Condition, ...] = field(default=CORE_CONDITIONS)
 
     def __post_init__(self) -> None:
         ids = [guarantee.id for guarantee in self.guarantees]

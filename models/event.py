@@ -59,7 +59,8 @@ class Exchanged:
     commands sent at once has them joined by a blank and a semicolon.  `request` is the whole request in
     words, `keys` the keys of the scenario that occur in it, `reply` a JSON value in canonical form
     (`{"error": …}` for an error, `{"tag": …, "rows": […]}` for SQL; None where there was no reply).
-    `waited` is set when the request reached the server earlier than this event, which is its reply.
+    `waited` is set when the request reached the server earlier than this event, which is its reply.  A request
+    with the fate `delayed` has two events: with `waits` it is sent, and its client gives up; with `waited` it arrives.
     """
 
     index: int
@@ -77,10 +78,10 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class Faulted:
-    """A fault happened ("crash", "restart", "kill", "start", "expire", "advance", "heal").
+    """A fault happened, or was mended: one of `cacheproof.models.fault.FAULTS`.
 
     `process` and `server` say to whom; `overlapped` are the processes that had an operation open then:
-    a fault that overlaps none has exercised nothing.  `detail` is a key, a number of seconds, or None.
+    a fault that overlaps none has exercised nothing.  `detail` is a key, a number (of seconds, of writes), a word, or None.
     """
 
     index: int

@@ -10,15 +10,34 @@ takes the next number.  So every value is unique, and a schedule stays meaningfu
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from math import inf
 from typing import Any
 
 from cacheproof.models.decision import Decision, decision_from_dict, decision_to_dict
 from cacheproof.models.errors import UsageError
 
-__all__ = ["SCHEDULE_FORMAT", "Scenario", "Schedule"]
+__all__ = ["SCHEDULE_FORMAT", "Keeps", "Scenario", "Schedule"]
 
 SCHEDULE_FORMAT = 1
+
+_POLICIES = ("allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction") + tuple(
+    f"volatile-{how}" for how in ("lru", "lfu", "random", "ttl")
+)
+
+
+class Keeps(StrEnum):
+    """What a cache has besides its memory."""
+
+    NOTHING = "nothing"
+    SNAPSHOTS = "snapshots"
+    """Snapshots, each older than what has been written since (`save`)."""
+    EVERYSEC = "everysec"
+    """An append-only file, forced to the disk once a second."""
+    ALWAYS = "always"
+    """An append-only file, forced to the disk before each reply."""
+    REPLICA = "replica"
+    """A replica, to which writes are sent after they have been acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,8 @@ class Scenario:
     `clients` are numbered 0 … clients-1, `workers` follow them; a worker is a client on which only the
     operation "work" is invoked, and it is invoked before the first decision.  `probes_s` are the virtual
     seconds after quiescence at which the epilogue reads every key.  `seed` seeds chance inside the clients.
+    `keeps` is what the cache has besides its memory; `policy` its `maxmemory-policy`, which says what may be
+    evicted.
     """
 
     clients: int = 2
@@ -35,6 +56,8 @@ class Scenario:
     keys: tuple[str, ...] = ("user:1",)
     probes_s: tuple[float, ...] = (0.0,)
     seed: int = 0
+    keeps: Keeps = Keeps.NOTHING
+    policy: str = "allkeys-lru"
 
     @property
     def processes(self) -> int:
@@ -61,6 +84,9 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         scenario = {item.name: getattr(self.scenario, item.name) for item in fields(self.scenario)}
+        for name in ("keeps", "policy"):  # rarely anything but what they are by default
+            if scenario[name] == getattr(Scenario(), name):
+                del scenario[name]
         return {
             "format": SCHEDULE_FORMAT,
             "scenario": {name: list(v) if isinstance(v, tuple) else v for name, v in scenario.items()},
@@ -109,6 +135,11 @@ def _read_scenario(data: Any) -> Scenario:
         raise UsageError(f"scenario: keys {keys!r} repeat")
     if not isinstance(probes, list) or not all(_is_seconds(item) for item in probes):
         raise UsageError(f"scenario: probes_s is {probes!r}; expected a list of seconds, 0 or more")
+    if (keeps := data.get("keeps", Keeps.NOTHING)) not in list(Keeps):
+        raise UsageError(f"scenario: keeps is {keeps!r}; expected one of {', '.join(Keeps)}")
+    if (policy := data.get("policy", _POLICIES[0])) not in _POLICIES:
+        raise UsageError(f"scenario: policy is {policy!r}; expected one of {', '.join(_POLICIES)}")
+    data = {**data, "keeps": Keeps(keeps)}
     return Scenario(**{**data, "keys": tuple(keys), "probes_s": tuple(float(item) for item in probes)})
 
 

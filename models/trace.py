@@ -19,12 +19,14 @@ from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Value
 
 __all__ = [
+    "REPLICA_MARK",
     "Step",
     "acknowledges",
     "acquires",
     "commands",
     "delivers",
     "error_of",
+    "is_on_replica",
     "locks",
     "mentioned",
     "operation_at",
@@ -34,6 +36,9 @@ __all__ = [
     "steps",
     "targets",
 ]
+
+REPLICA_MARK = "/* replica */ "
+"""How the words of a statement begin that was asked of the database's read replica."""
 
 _SETS = frozenset(
     {
@@ -111,7 +116,9 @@ class Step:
     @property
     def took_effect(self) -> bool:
         """True if the server carried the request out: it arrived, and was neither an error nor refused."""
-        if self.exchange.fate is Fate.REQUEST_LOST or error_of(self.exchange) is not None:
+        if self.exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED) or error_of(self.exchange) is not None:
+            return False
+        if self.exchange.fate is Fate.DELAYED and not self.exchange.waited:  # it has not arrived
             return False
         return not self.refused
 
@@ -180,7 +187,8 @@ def pops(exchange: Exchanged) -> bool:
     """True if the exchange took an item off a queue for good, whether or not the client got it."""
     if exchange.server is not ServerName.CACHE or _POPS.isdisjoint(_verbs(exchange)):
         return False
-    return bool(exchange.reply) if exchange.fate is Fate.DELIVERED else exchange.fate is Fate.REPLY_LOST
+    heard = exchange.fate in (Fate.DELIVERED, Fate.DELAYED)  # by somebody, or by nobody any more
+    return bool(exchange.reply) if heard else exchange.fate is Fate.REPLY_LOST
 
 
 def error_of(exchange: Exchanged) -> str | None:
@@ -242,7 +250,9 @@ def locks(history: History) -> frozenset[str]:
 
 def acknowledges(exchange: Exchanged) -> bool:
     """True if the exchange took delivered entries off a stream's pending list for good."""
-    return "XACK" in _verbs(exchange) and exchange.fate is not Fate.REQUEST_LOST
+    lost = exchange.fate in (Fate.REQUEST_LOST, Fate.REFUSED)
+    late = exchange.fate is Fate.DELAYED and not exchange.waited
+    return "XACK" in _verbs(exchange) and not lost and not late
 
 
 def delivers(exchange: Exchanged) -> bool:
@@ -318,3 +328,8 @@ def _rows(reply: Any) -> int:
 
 def _verbs(exchange: Exchanged) -> frozenset[str]:
     return frozenset(part.split()[0] for part in exchange.verb.split(";") if part.strip())
+
+
+def is_on_replica(exchange: Exchanged) -> bool:
+    """Whether the database's read replica was asked, which may lag behind."""
+    return bool(exchange.request) and exchange.request[0].startswith(REPLICA_MARK)

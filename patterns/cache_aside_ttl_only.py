@@ -28,7 +28,7 @@ from typing import Any
 import psycopg
 import redis
 
-from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
+from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.convergence import Convergence
 from cacheproof.models.durability import Durability
 from cacheproof.models.integrity import Integrity
@@ -64,7 +64,7 @@ class NoInvalidation:
         return row[0] if row else None
 
 
-_EVERYWHERE = frozenset(ALL_CONDITIONS)
+_EVERYWHERE = frozenset(CORE_CONDITIONS)
 
 
 def CACHE_ASIDE_TTL_ONLY(ttl_s: float | None = 300) -> Contract:

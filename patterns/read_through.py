@@ -31,7 +31,7 @@ from typing import Any
 import psycopg
 import redis
 
-from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
+from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.convergence import Convergence
 from cacheproof.models.durability import Durability
 from cacheproof.models.integrity import Integrity
@@ -82,7 +82,7 @@ class ReadThrough:
         return row[0] if row else None
 
 
-_EVERYWHERE = frozenset(ALL_CONDITIONS)
+_EVERYWHERE = frozenset(CORE_CONDITIONS)
 _ALONE = frozenset({Condition.QUIET})
 
 

@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 import psycopg
 import redis
 
-from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
+from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.convergence import Convergence
 from cacheproof.models.durability import Durability
 from cacheproof.models.integrity import Integrity
@@ -101,7 +101,7 @@ class WriteBehindStream:
                 raise
 
 
-_EVERYWHERE = frozenset(ALL_CONDITIONS)
+_EVERYWHERE = frozenset(CORE_CONDITIONS)
 _WHILE_THE_CACHE_LIVES = _EVERYWHERE - {Condition.CACHE_CRASH}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Committed, Exchanged, Invoked
 from cacheproof.models.history import History
+from cacheproof.models.trace import REPLICA_MARK, is_on_replica
 from cacheproof.reports.words import plain, shorten, show
 
 __all__ = ["Known", "brief_request_words", "known_of", "reply_words", "request_words"]
@@ -154,6 +155,9 @@ _BRIEF: Mapping[str, Callable[[Sequence[str], Known], Sequence[str]]] = {
 
 def _sql_words(exchange: Exchanged, known: Known) -> str:
     """Verb, table if it is not the usual one, key unless it goes without saying, and the value if it writes."""
+    if is_on_replica(exchange):
+        asked = (exchange.request[0].removeprefix(REPLICA_MARK), *exchange.request[1:])
+        return f"{_sql_words(replace(exchange, request=asked), known)} (replica)"
     verb = plain(exchange.verb)
     text = " ".join(exchange.request[:1]) or verb
     words = [*exchange.request[1:], *(item.replace("''", "'") for item in _LITERAL.findall(text))]

@@ -157,6 +157,10 @@ def _exchange_row(
     text, brief = f"{bar} {request_words(event, known)}", f"{bar} {brief_request_words(event, known)}"
     if event.fate is Fate.REQUEST_LOST:
         return Row(step.number, event.process, text, target=event.server, arrow="──✗ lost", open_lanes=opened)
+    if event.fate is Fate.DELAYED and event.waits:
+        return Row(
+            step.number, event.process, text, target=event.server, arrow="──✗ delayed", open_lanes=opened
+        )
     mine = [change for change in step.changes if change.server is event.server]
     reply = reply_words(event, known)
     label, failed = _state(mine, event, known) or reply, reply.startswith("✗")
@@ -170,7 +174,7 @@ def _exchange_row(
         target=event.server,
         label=f"{label}   {ending}".strip() if lost else label,
         label_style="fault" if lost or failed else "plain",
-        arrow="◄──" if event.waited else "──►",
+        arrow="◄──" if event.waited and event.fate is not Fate.DELAYED else "──►",
         marks=said or _state_marks(mine),
         mark_style="dim" if mine and not any(change.older for change in mine) and not said else "bad",
         open_lanes=opened,
@@ -227,11 +231,13 @@ def _fault_row(step: Step, event: Faulted, known: Known, opened: frozenset[int])
             marks=_state_marks(step.changes),
         )
     if event.process is not None:
-        return Row(step.number, event.process, words, "fault", open_lanes=opened)
+        return Row(step.number, event.process, words, style="fault", open_lanes=opened)
     changed = [change for change in step.changes if change.server is event.server]
     gone = "all gone" if changed and all(change.value is None for change in changed) else ""
     held = gone or ", ".join(_holds(change, known) for change in changed)
-    return Row(step.number, event.server, f"{words}: {held}" if held else words, "fault", open_lanes=opened)
+    return Row(
+        step.number, event.server, f"{words}: {held}" if held else words, style="fault", open_lanes=opened
+    )
 
 
 def initial_rows(counterexample: Counterexample) -> Iterator[Row]:

@@ -10,7 +10,7 @@ Rules, kept by every renderer that uses this module:
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,19 +172,83 @@ def outcome_words(event: Returned, call: Invoked | None = None) -> str:
 
 def fault_words(event: Faulted) -> str:
     """What happened, seen from the lane that it happened in: "✕ crashes", "⏱ 300 s pass"."""
-    match event.fault:
-        case "crash":
-            runs = event.detail == InFlight.RUNS.value
-            return "✕ crashes; its statement still runs" if runs else "✕ crashes"
-        case "restart":
-            return "↻ starts anew"
-        case "kill":
-            return "✕ is killed"
-        case "start":
-            return "↻ starts, empty" if event.server == "cache" else "↻ starts"
-        case "expire":
-            return f"⏱ {plain(event.detail)} expires"
-        case "advance":
-            return f"⏱ {seconds_words(event.detail)} pass"
+    words = _FAULT_WORDS.get(event.fault)
+    if words is not None:
+        return words(event)
     detail = "" if event.detail is None else f" {show(event.detail)}"
     return f"✕ {plain(event.fault)}{detail}"
+
+
+def _crash(event: Faulted) -> str:
+    runs = event.detail == InFlight.RUNS.value
+    return "✕ crashes; its statement still runs" if runs else "✕ crashes"
+
+
+def _start(event: Faulted) -> str:
+    if event.server != "cache":
+        return "↻ starts, and recovers"
+    if event.detail is None:
+        return "↻ starts, empty"
+    survived, _, behind = str(event.detail).partition(", ")
+    kept = _SURVIVED.get(survived, plain(survived))
+    return f"↻ starts, {kept}{' but for ' + _writes(behind.split()[0]) if behind else ''}"
+
+
+def _failover(event: Faulted) -> str:
+    lacks = f", without {_writes(event.detail)}" if event.detail else ""
+    return f"✕ fails over to its replica{lacks}"
+
+
+def _writes(count: object) -> str:
+    return "the last write" if str(count) == "1" else f"the last {plain(count)} writes"
+
+
+def _partition(event: Faulted) -> str:
+    how = _MANNERS.get(str(event.detail), plain(event.detail))
+    return f"✕ {how}" if event.process is None else f"✕ the {plain(event.server)} {how}"
+
+
+def _skew(event: Faulted) -> str:
+    seconds = event.detail if isinstance(event.detail, (int, float)) else 0.0
+    return f"⏱ its wall clock jumps {seconds_words(abs(seconds))} {'ahead' if seconds > 0 else 'back'}"
+
+
+def _flush(event: Faulted) -> str:
+    return "✕ forgets its scripts" if event.detail == "scripts" else "✕ is flushed"
+
+
+_SURVIVED: Mapping[str, str] = {
+    "everything": "with all it held",
+    "synced": "with what was on the disk",
+    "snapshot": "from its snapshot",
+    "nothing": "empty",
+}
+_MANNERS: Mapping[str, str] = {
+    "refuse": "refuses connections",
+    "silent": "is out of reach",
+    "requests": "receives nothing",
+    "replies": "is not heard any more",
+}
+_FAULT_WORDS: Mapping[str, Callable[[Faulted], str]] = {
+    "advance": lambda event: f"⏱ {seconds_words(event.detail)} pass",
+    "arrive": lambda event: f"⇠ its delayed {plain(event.detail)} arrives",
+    "crash": _crash,
+    "evict": lambda event: f"✕ {plain(event.detail)} is evicted",
+    "expire": lambda event: f"⏱ {plain(event.detail)} expires",
+    "failover": _failover,
+    "flush": _flush,
+    "freeze": lambda event: "✕ freezes",
+    "heal": lambda event: (
+        "↻ can be reached again" if event.process is None else f"↻ the {event.server} is back"
+    ),
+    "kill": lambda event: "✕ is killed",
+    "lag": lambda event: "✕ its replica falls behind",
+    "partition": _partition,
+    "pause": lambda event: "✕ pauses",
+    "replicate": lambda event: "↻ its replica catches up",
+    "restart": lambda event: "↻ starts anew",
+    "resume": lambda event: "↻ goes on",
+    "skew": _skew,
+    "start": _start,
+    "thaw": lambda event: "↻ goes on",
+}

@@ -34,7 +34,7 @@ OURS: Mapping[str, frozenset[str]] = {
 
 THEIRS: Mapping[str, frozenset[str]] = {
     "models": frozenset({"msgspec", "numpy"}),  # histories of millions of operations, in columns
-    "chaos": frozenset(),
+    "chaos": frozenset({"docker"}),
     "patterns": frozenset({"psycopg", "redis"}),
     "harness": frozenset({"hypothesis", "rich"}),
     "reports": frozenset({"rich"}),

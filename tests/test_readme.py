@@ -16,7 +16,7 @@ from cacheproof.chaos.virtualtime.coverage import NOT_VIRTUALISED, VIRTUALISED
 from cacheproof.harness import cli
 from cacheproof.harness.store import FailureStore
 from cacheproof.harness.verify import verify
-from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract
+from cacheproof.models.contract import ALL_CONDITIONS, CORE_CONDITIONS, Condition, Contract
 from cacheproof.models.encyclopaedia import ANOMALIES
 from cacheproof.patterns.cache_aside import CACHE_ASIDE, CacheAside
 from cacheproof.reports.terminal import render_counterexample, to_text
@@ -43,7 +43,7 @@ def blocks(language: str) -> list[str]:
 
 def contracts() -> Mapping[str, Contract]:
     """The contracts of the public face, by name, as one gets them without arguments."""
-    names = [name for name in cacheproof.__all__ if name.isupper() and name != "ALL_CONDITIONS"]
+    names = [name for name in cacheproof.__all__ if name.isupper() and not name.endswith("_CONDITIONS")]
     return {name: getattr(cacheproof, name)() for name in names}
 
 
@@ -61,11 +61,11 @@ def contract_row(name: str, contract: Contract) -> str:
     for promise, broken in broken_under(contract).items():
         if not broken:
             kept.append(promise)
-        elif broken == frozenset(ALL_CONDITIONS) - {Condition.QUIET}:
+        elif broken == frozenset(CORE_CONDITIONS) - {Condition.QUIET}:
             quiet.append(promise)
         else:
-            ordered = [condition.value for condition in ALL_CONDITIONS if condition in broken]
-            words = "any condition" if len(ordered) == len(ALL_CONDITIONS) else ", ".join(ordered)
+            ordered = [condition.value for condition in CORE_CONDITIONS if condition in broken]
+            words = "any condition" if len(ordered) == len(CORE_CONDITIONS) else ", ".join(ordered)
             partly.append(f"{promise} ({words})")
     return f"| `{name}` | {', '.join(kept)} | {', '.join(quiet)} | {', '.join(partly)} |"
 

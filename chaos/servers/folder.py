@@ -49,13 +49,13 @@ class Folder:
         return path
 
 
-def make_folder(within: Path | None = None) -> Folder:
+def make_folder(within: Path | None = None, *, for_servers: bool = True) -> Folder:
     """A new, locked, empty folder in `within`, or in the system's temporary folder.
 
-    Raises EnvironmentFault if it would be too long for sockets, or cannot be made, or if servers cannot run as
-    any user here.
+    Raises EnvironmentFault if it would be too long for sockets, or cannot be made, or, unless it is not `for_servers`
+    to run in, if these cannot run as any user here.
     """
-    parent, user = _parent(within), server_user()
+    parent, user = _parent(within), server_user() if for_servers else None
     try:
         for _ in range(_ATTEMPTS):
             folder = _claim(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)), user)

@@ -95,6 +95,13 @@ class Lifeline:
         """SIGKILL; returns when all its processes are gone."""
         self._ask("kill", name=label)
 
+    def pause(self, label: str) -> None:
+        """SIGSTOP to all its processes; returns when none of them computes."""
+        self._ask("pause", name=label)
+
+    def resume(self, label: str) -> None:
+        self._ask("resume", name=label)
+
     def stop(self, label: str) -> None:
         """End it gently; returns when all its processes are gone."""
         self._ask("stop", name=label)

@@ -23,7 +23,7 @@ from cacheproof.chaos.servers.server import Address
 from cacheproof.models.decision import ServerName
 from cacheproof.models.errors import EnvironmentFault
 
-__all__ = ["DATABASE", "PORT", "USER", "initdb", "name_database", "postgres"]
+__all__ = ["DATABASE", "PORT", "SETTINGS", "USER", "greets", "initdb", "name_database", "postgres"]
 
 USER = "cacheproof"
 DATABASE = "records"
@@ -34,7 +34,7 @@ _PROBE_S = 10.0
 _PROTOCOL_3_0 = 196608
 _CANNOT_CONNECT_NOW = "57P03"
 
-_SETTINGS: Mapping[str, str] = {
+SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "port": str(PORT),
     "unix_socket_permissions": "0700",
@@ -92,7 +92,7 @@ def postgres(binaries: Binaries, folder: Folder, lifeline: Lifeline, *, patience
     """A PostgreSQL server on the cluster in `folder`, not yet started."""
     place = folder.path / "database"
     data, address = place / "data", Address(str(place / f".s.PGSQL.{PORT}"))
-    settings = {**_SETTINGS, "unix_socket_directories": str(place)}
+    settings = {**SETTINGS, "unix_socket_directories": str(place)}
     options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
     program = Program(
         label=ServerName.DATABASE,
@@ -108,7 +108,7 @@ def postgres(binaries: Binaries, folder: Folder, lifeline: Lifeline, *, patience
         program,
         address,
         lifeline,
-        answers=lambda: _answers(address),
+        answers=lambda: greets(address),
         description=lambda: _describe(binaries),
         patience_s=patience_s,
     )
@@ -124,14 +124,15 @@ def name_database(address: Address) -> None:
 
 def _describe(binaries: Binaries) -> str:
     what_survives = ("synchronous_commit", "fsync", "full_page_writes")
-    settings = ", ".join(f"{name}={_SETTINGS[name]}" for name in what_survives)
+    settings = ", ".join(f"{name}={SETTINGS[name]}" for name in what_survives)
     version = version_of(binaries.postgres)
     return f"PostgreSQL {version}, embedded, {settings}: a kill loses nothing, power loss would"
 
 
-def _answers(address: Address) -> bool:
+def greets(address: Address, database: str = "template1") -> bool:
+    """Whether a database is at work there.  Raises what a socket raises while there is none."""
     try:
-        _converse(address)
+        _converse(address, database=database)
     except _StartingUp:
         return False
     return True
@@ -141,12 +142,12 @@ class _StartingUp(Exception):
     """The server is there, and recovers from a crash."""
 
 
-def _converse(address: Address, sql: str | None = None) -> None:
+def _converse(address: Address, sql: str | None = None, *, database: str = "template1") -> None:
     """Connect, run a statement, disconnect; returns when the server has forgotten the connection.
 
     The PostgreSQL frontend/backend protocol, version 3.0, as far as a trusted superuser needs it.
     """
-    parameters = f"user\0{USER}\0database\0template1\0\0".encode()
+    parameters = f"user\0{USER}\0database\0{database}\0\0".encode()
     with socket.socket(address.family) as connection:
         connection.settimeout(_PROBE_S)
         connection.connect(address.sockaddr)

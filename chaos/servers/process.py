@@ -77,6 +77,20 @@ class Process:
             self._lifeline.kill(self._program.label)
             self._pid = None
 
+    def pause(self) -> None:
+        if self.running:
+            self._lifeline.pause(self._program.label)
+
+    def resume(self) -> None:
+        if self.running:
+            self._lifeline.resume(self._program.label)
+
+    def restart(self) -> None:
+        if self.running:
+            self._lifeline.stop(self._program.label)
+            self._pid = None
+        self.start()
+
     def stop(self) -> None:
         if self.running:
             self._lifeline.stop(self._program.label)

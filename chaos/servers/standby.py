@@ -61,6 +61,17 @@ class Standby:
             self._killed = True
             self._current.kill()
 
+    def pause(self) -> None:
+        self._current.pause()
+
+    def resume(self) -> None:
+        self._current.resume()
+
+    def restart(self) -> None:
+        """It has nothing to save, so that a kill is as good as a word."""
+        self.kill()
+        self.start()
+
     def stop(self) -> None:
         for process in self._both:
             process.stop()

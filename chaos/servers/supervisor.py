@@ -11,7 +11,9 @@ are JSON, one a line, each request answered in order:
     {"id": 2, "do": "poll", "name": …}              →  {"id": 2, "exit": null or code, negative for a signal}
     {"id": 3, "do": "kill", "name": …}              →  {"id": 3}  when all its processes are gone
     {"id": 4, "do": "stop", "name": …}              →  {"id": 4}  the same, after a farewell signal
-    {"id": 5, "do": "end"}                          →  {"id": 5}  servers stopped, FOLDER removed
+    {"id": 5, "do": "pause", "name": …}             →  {"id": 5}  when none of its processes computes any more
+    {"id": 6, "do": "resume", "name": …}            →  {"id": 6}
+    {"id": 7, "do": "end"}                          →  {"id": 7}  servers stopped, FOLDER removed
 
 A request that fails is answered {"id": …, "error": text}.
 
@@ -58,6 +60,26 @@ class Child:
         self.process = process
         self.farewell = farewell
         self.locks = locks
+        self.paused = False
+
+    def pause(self) -> None:
+        """The main process first, so that it starts no others; then all that there are."""
+        if self.process.poll() is not None:
+            return
+        self.paused = True
+        found = [self.process.pid]
+        while found:
+            for pid in found:
+                _stop_and_wait(pid)
+            found = [pid for pid, state in _descendants(self.process.pid) if state not in "TZX"]
+
+    def resume(self) -> None:
+        """The main process last: it finds its own as they were."""
+        if self.paused and self.process.poll() is None:
+            for pid, _ in _descendants(self.process.pid):
+                _signal(pid, signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
+        self.paused = False
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -66,6 +88,7 @@ class Child:
 
     def stop(self) -> None:
         """Ask first: PostgreSQL frees its shared memory when it is asked."""
+        self.resume()
         if self.process.poll() is None:
             self.process.send_signal(self.farewell)
         deadline = time.monotonic() + _GRACE_S
@@ -89,6 +112,10 @@ class Supervisor:
                 self.finish(request["name"], Child.kill)
             case "stop":
                 self.finish(request["name"], Child.stop)
+            case "pause":
+                self.children[request["name"]].pause()
+            case "resume":
+                self.children[request["name"]].resume()
             case "end":
                 self.end()
             case unknown:
@@ -174,16 +201,50 @@ def _own_children() -> list[int]:
         with open(f"/proc/{me}/task/{me}/children") as file:
             return [int(pid) for pid in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [pid for pid, parent in _processes() if parent == me]
+        return [pid for pid, parent, _ in _processes() if parent == me]
 
 
-def _processes() -> Iterator[tuple[int, int]]:
-    """(process id, parent's process id) of all processes."""
+def _descendants(ancestor: int) -> list[tuple[int, str]]:
+    """(process id, state) of all children, their children, and so on."""
+    everybody = list(_processes())
+    found, parents = [], {ancestor}
+    while parents:
+        children = [(pid, state) for pid, parent, state in everybody if parent in parents]
+        found += children
+        parents = {pid for pid, _ in children}
+    return found
+
+
+def _stop_and_wait(pid: int) -> None:
+    """SIGSTOP, and return when it has had its effect."""
+    _signal(pid, signal.SIGSTOP)
+    while _state(pid) not in "TZX":
+        time.sleep(0.0001)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # ended while we looked
+
+
+def _state(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """(process id, parent's process id, state) of all processes."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat") as file:
                 # The command stands in parentheses and may contain anything; state and parent follow it.
-                yield int(name), int(file.read().rpartition(")")[2].split()[1])
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+            yield int(name), int(parent), state
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended while we looked
 

@@ -16,11 +16,11 @@ from cacheproof.chaos.servers.server import Address
 from cacheproof.chaos.servers.standby import Standby
 from cacheproof.models.decision import ServerName
 
-__all__ = ["valkey"]
+__all__ = ["SETTINGS", "pings", "valkey"]
 
 _PROBE_S = 1.0
 
-_SETTINGS: Mapping[str, str] = {
+SETTINGS: Mapping[str, str] = {
     "port": "0",  # no TCP
     "save": "",
     "appendonly": "no",
@@ -51,7 +51,7 @@ def _one(
     binary: Path, place: Path, folder: Folder, lifeline: Lifeline, number: int, patience_s: float
 ) -> Process:
     address = Address(str(place / f"socket-{number}"))
-    settings = {**_SETTINGS, "unixsocket": str(address), "dir": str(place)}
+    settings = {**SETTINGS, "unixsocket": str(address), "dir": str(place)}
     options = (word for name, value in settings.items() for word in (f"--{name}", value))
     program = Program(
         label=f"{ServerName.CACHE}-{number}",
@@ -66,13 +66,14 @@ def _one(
         program,
         address,
         lifeline,
-        answers=lambda: _answers(address),
+        answers=lambda: pings(address),
         description=lambda: f"Valkey {version_of(binary)}, embedded, no persistence",
         patience_s=patience_s,
     )
 
 
-def _answers(address: Address) -> bool:
+def pings(address: Address) -> bool:
+    """Whether a cache is at work there.  Raises what a socket raises while there is none."""
     with socket.socket(address.family) as connection:
         connection.settimeout(_PROBE_S)
         connection.connect(address.sockaddr)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from time import struct_time
 from typing import Any
 
-from cacheproof.chaos.clock import EPOCH_NS, MONOTONIC_NS
+from cacheproof.chaos.clock import EPOCH_NS, MONOTONIC_NS, RunClock
 from cacheproof.chaos.rebinding import rebind, replace_method
 from cacheproof.chaos.virtualtime.membership import RUN
 
@@ -22,6 +22,8 @@ __all__ = ["install_clocks", "to_ns"]
 
 _NS = 10**9
 _MAX_NS = 2**62
+
+_WALLS = frozenset({time.CLOCK_REALTIME, time.CLOCK_TAI})
 
 _STARTS = {
     time.CLOCK_REALTIME: EPOCH_NS,
@@ -44,6 +46,11 @@ def to_ns(seconds: float) -> int:
     return nanoseconds if nanoseconds or seconds <= 0 else 1
 
 
+def _wall_ns(clock: RunClock) -> int:
+    """What the wall clock of this client says, in unix nanoseconds: it may be skewed, others never are."""
+    return EPOCH_NS + clock.now_ns + clock.skew_ns(RUN.client)
+
+
 class _Clocks:
     """The replacements in module `time`, each named after what it replaces.
 
@@ -55,11 +62,11 @@ class _Clocks:
 
     def time(self) -> float:
         clock = RUN.clock
-        return (EPOCH_NS + clock.now_ns) / _NS if clock else float(self._real.time())
+        return _wall_ns(clock) / _NS if clock else float(self._real.time())
 
     def time_ns(self) -> int:
         clock = RUN.clock
-        return EPOCH_NS + clock.now_ns if clock else int(self._real.time_ns())
+        return _wall_ns(clock) if clock else int(self._real.time_ns())
 
     def monotonic(self) -> float:
         clock = RUN.clock
@@ -81,13 +88,16 @@ class _Clocks:
         clock = RUN.clock
         if clock is None or clk_id not in _STARTS:
             return float(self._real.clock_gettime(clk_id))
-        return (_STARTS[clk_id] + clock.now_ns) / _NS
+        return self._reading_ns(clk_id, clock) / _NS
 
     def clock_gettime_ns(self, clk_id: int, /) -> int:
         clock = RUN.clock
         if clock is None or clk_id not in _STARTS:
             return int(self._real.clock_gettime_ns(clk_id))
-        return _STARTS[clk_id] + clock.now_ns
+        return self._reading_ns(clk_id, clock)
+
+    def _reading_ns(self, clk_id: int, clock: RunClock) -> int:
+        return _wall_ns(clock) if clk_id in _WALLS else _STARTS[clk_id] + clock.now_ns
 
     def sleep(self, seconds: float, /) -> None:
         clock = RUN.clock

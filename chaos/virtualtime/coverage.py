@@ -19,14 +19,18 @@ VIRTUALISED: Mapping[str, str] = {
     "queue": "get and put with a timeout: Queue, LifoQueue, PriorityQueue, SimpleQueue",
     "concurrent.futures": "result, exception, wait, as_completed and map with a timeout, on threads",
     "asyncio": "loop.time, call_later, sleep, timeout, wait_for, wait, on every selector event loop",
+    "socket timeouts": "of recv, recv_into, recvfrom and recvmsg, while a partition or a frozen server keeps something "
+    "back on that connection (redis-py: socket_timeout); at no other time: neither a request that no decision has "
+    "delivered yet nor a command that waits for an event times anybody out",
 }
 
 NOT_VIRTUALISED: Mapping[str, str] = {
-    "socket timeouts": "settimeout and setdefaulttimeout are remembered, and never fire: the socket waits for "
-    "as long as it takes (redis-py: socket_timeout, and get_message(timeout=…) of a subscription)",
+    "socket timeouts of other kinds": "of sending, connecting and accepting, of TLS, and of waiting for what nobody was "
+    "asked for (get_message(timeout=…) of a subscription): they never fire, and a connection can be made even "
+    "through a partition, which then keeps back the first reply",
     "select, poll, epoll, selectors": "called directly with a timeout, they wait in real time",
     "uvloop and other event loops not based on asyncio's selector loop": "timers run in real time",
-    "time limits inside C extensions": "libpq and other drivers wait in real time",
+    "time limits inside C extensions": "libpq (connect_timeout) and other drivers wait in real time",
     "subprocess, multiprocessing, signal.alarm, setitimer, sigtimedwait": "other processes live in real time",
     "time.process_time, thread_time": "processor time is real",
     "a loop that watches the clock without sleeping": "never ends: only a client that blocks lets time pass",

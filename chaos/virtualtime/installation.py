@@ -10,7 +10,7 @@ from cacheproof.chaos.virtualtime.sockets import install_sockets
 from cacheproof.chaos.virtualtime.waits import install_waits
 from cacheproof.models.errors import HarnessError
 
-__all__ = ["KEEP_REAL_TIME", "attach", "install"]
+__all__ = ["KEEP_REAL_TIME", "attach", "go_by_clock_of", "install", "prepare"]
 
 KEEP_REAL_TIME = ("multiprocessing.connection", "multiprocessing.popen_fork", "selectors", "subprocess")
 """Modules of the standard library that wait for other processes, which live in real time."""
@@ -46,3 +46,17 @@ def attach(registrar: Registrar) -> None:
     if _installed_clock is None:
         raise HarnessError("virtual time is not installed; call install(clock) in the zygote first")
     RUN.join(_installed_clock, registrar)
+
+
+def go_by_clock_of(client: int) -> None:
+    """From now on the wall clock of this process is that of the client of this number."""
+    RUN.client = client
+
+
+def prepare() -> None:
+    """Open the calling thread's sleep channel now, not when it first sleeps.
+
+    So it is there in every run of this process, and before those of other threads: who wakes first of those
+    who sleep equally long never depends on the runs before.
+    """
+    RUN.channel()

@@ -22,10 +22,12 @@ Registrar = socket.socket | Callable[[], socket.socket]
 class Membership:
     """The clock of this process, and the sleep channels of its threads."""
 
-    __slots__ = ("_channels", "_registrar", "clock")
+    __slots__ = ("_channels", "_registrar", "client", "clock")
 
     def __init__(self) -> None:
         self.clock: RunClock | None = None
+        self.client = 0
+        """Whose wall clock this process goes by, should it be skewed."""
         self._registrar: Registrar | None = None
         self._channels = threading.local()
         os.register_at_fork(after_in_child=self._forget_channels)

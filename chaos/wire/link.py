@@ -21,6 +21,7 @@ from typing import Any
 from cacheproof.chaos.wire.upstream import Upstream
 from cacheproof.models.decision import ServerName
 from cacheproof.models.errors import EnvironmentFault
+from cacheproof.models.refusal import Refusal
 
 __all__ = ["Answer", "Link", "Pending", "Request"]
 
@@ -46,7 +47,9 @@ class Pending:
 
     `request` is the request in words, `keys` the scenario's keys in it.  `blocks_s` is its own time-out if
     the server may keep it waiting for an event (0: for ever), else None.  `may_write` is False only if it
-    surely changes no row.  `payload` is the parsed request, for the link alone.
+    surely changes no row.  `payload` is the parsed request, for the link alone.  `parked` is True for one that
+    is delivered and stuck on its way: the request before a frozen server, or the reply in a partition.  `told` is
+    True once it has been recorded that it waits.
     """
 
     link: "Link"
@@ -58,6 +61,8 @@ class Pending:
     blocks_s: float | None = None
     payload: Any = None
     delivered: bool = False
+    parked: bool = False
+    told: bool = False
 
     @property
     def order(self) -> tuple[str, tuple[str, ...], int]:
@@ -80,7 +85,8 @@ class Link(ABC):
     `connected` is True while the client holds its end.  `sent` and `received` count bytes on the client's
     side.  `closing` is True once the server has said its
     last word, or would close the connection now.  `listening` is True while the server may say something
-    unasked.
+    unasked.  While `mute`, nothing is answered or passed on; while `deaf`, nothing even arrives; while `hushed`,
+    what the server says stays where it is.
     """
 
     server: ServerName
@@ -94,6 +100,9 @@ class Link(ABC):
         self.received = 0
         self.closing = False
         self.listening = False
+        self.mute = False
+        self.deaf = False
+        self.hushed = False
         self.queue: deque[Request | Pending] = deque()
         self.upstream: Upstream | None = None
         self._client: socket.socket | None = client
@@ -110,6 +119,22 @@ class Link(ABC):
         """The exchange at the head of the queue, if one waits there."""
         first = self.queue[0] if self.queue else None
         return first if isinstance(first, Pending) else None
+
+    @property
+    def line(self) -> int:
+        """The connection, as the client tells the director of it (`cacheproof.chaos.clock.Sleeper`)."""
+        return self.here[1] << 16 | self.peer[1]
+
+    @property
+    def held_back(self) -> bool:
+        """Whether a fault keeps the reply to what is next from coming, whatever is decided meanwhile.
+
+        Not so for an exchange that its server keeps waiting, for a lock or an element.
+        """
+        if not self.mute or not self.queue:
+            return False
+        head = self.head
+        return head is None or head.parked or not head.delivered
 
     # -- the client's side -------------------------------------------------------------------------------
 
@@ -149,7 +174,12 @@ class Link(ABC):
 
         Raises ConnectionError if the server has closed the connection on which something was to be passed on.
         """
-        while self.queue and not self.closing and isinstance(request := self.queue[0], Request):
+        while (
+            self.queue
+            and not self.closing
+            and not self.mute
+            and isinstance(request := self.queue[0], Request)
+        ):
             self.queue.popleft()
             self.send(request.answer() if request.answer is not None else self.forward(request))
 
@@ -180,6 +210,14 @@ class Link(ABC):
     @abstractmethod
     def collect(self, pending: Pending, wait_s: float | None) -> Answer | None:
         """The whole answer to a transmitted exchange, or None if it is not complete within `wait_s`."""
+
+    @abstractmethod
+    def can_refuse(self, pending: Pending, refusal: Refusal) -> bool:
+        """Whether the server could give this error in the place of this exchange."""
+
+    @abstractmethod
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """The answer that is an error, and leaves the server as such an error would."""
 
     @abstractmethod
     def release_upstream(self) -> bool:

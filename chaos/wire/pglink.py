@@ -6,6 +6,7 @@ request is passed on to the session that it means.  The data of a COPY pass, but
 since it makes them visible.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,15 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 from cacheproof.chaos.servers.server import Server
 from cacheproof.chaos.wire.link import Answer, Link, Pending, Request
-from cacheproof.chaos.wire.pgcycle import Cycle, CycleAssembler, ReplyTracker, is_copy, result_to_json
+from cacheproof.chaos.wire.pgcycle import (
+    Cycle,
+    CycleAssembler,
+    CycleResult,
+    ReplyTracker,
+    Statement,
+    is_copy,
+    result_to_json,
+)
 from cacheproof.chaos.wire.pgmessages import (
     CancelRequest,
     FrontendParser,
@@ -21,16 +30,40 @@ from cacheproof.chaos.wire.pgmessages import (
     Startup,
     backend_key_data,
     cancel_request,
+    encode,
+    error_response,
     ssl_refusal,
 )
 from cacheproof.chaos.wire.pgsql import keys_in, may_write, verbs, words
 from cacheproof.chaos.wire.upstream import PgPool, PgUpstream, SessionRefused
 from cacheproof.models.decision import ServerName
+from cacheproof.models.refusal import Meets, Refusal
+from cacheproof.models.trace import REPLICA_MARK
 
-__all__ = ["DatabaseEnd", "PgLink"]
+__all__ = ["REPLICA_OPTIONS", "DatabaseEnd", "PgLink"]
+
+REPLICA_OPTIONS = "-c search_path=cacheproof_replica,public -c default_transaction_read_only=on"
+"""What makes a session one at the read replica: tables of the same names that it sees first, and no writes."""
 
 _MOST_POOLS = 8
 _FATAL = {b"VFATAL", b"VPANIC"}
+_RAISE = "do $$ begin raise exception using errcode = '{code}', message = '{words}'; end $$"
+_COMMITS = frozenset({"COMMIT", "END"})
+_ENDS = _COMMITS | {"ABORT", "ROLLBACK", "SYNC"}
+_LOCKING = re.compile(r"\bfor\s+(?:no\s+key\s+update|update|key\s+share|share)\b", re.IGNORECASE)
+
+
+def _meets(meets: Meets, statement: Statement) -> bool:
+    """Whether an error can meet a statement; one that gives up a transaction always succeeds."""
+    said = verbs(statement.sql)
+    ends = not _ENDS.isdisjoint(said)
+    match meets:
+        case Meets.LOCKS:
+            return not ends and (may_write(statement.sql) or bool(_LOCKING.search(statement.sql)))
+        case Meets.STATEMENTS:
+            return not ends
+        case _:
+            return not ends or not _COMMITS.isdisjoint(said)
 
 
 @dataclass(slots=True)
@@ -94,6 +127,7 @@ class PgLink(Link):
         self._parser = FrontendParser()
         self._assembler = CycleAssembler()
         self._pool: PgPool | None = None
+        self._replica = False
         self._tracker: ReplyTracker | None = None
         self._raw: list[bytes] = []
 
@@ -118,6 +152,7 @@ class PgLink(Link):
 
     def _start(self, message: Startup) -> None:
         self._pool = self._end.pool(message.parameters, message.minor)
+        self._replica = REPLICA_OPTIONS in message.parameters.get("options", "")
         try:
             greeting = self._pool.greeting()
         except SessionRefused as refused:
@@ -154,6 +189,8 @@ class PgLink(Link):
     def _hold(self, cycle: Cycle) -> None:
         found = {key for item in cycle.statements for key in keys_in(item, self.keys)}
         told = tuple(word for item in cycle.statements for word in (*words(item), ";"))[:-1]
+        if self._replica and told:
+            told = (REPLICA_MARK + told[0], *told[1:])
         writes = any(may_write(item.sql) for item in cycle.statements) or not cycle.statements
         pending = Pending(
             link=self,
@@ -221,6 +258,37 @@ class PgLink(Link):
         assert self._tracker is not None
         result = self._tracker.result
         return Answer(self._take_raw(), result_to_json(result), failed=result.error is not None)
+
+    def can_refuse(self, pending: Pending, refusal: Refusal) -> bool:
+        """Not where the server would give another error anyway, or give none: it has done part of the cycle."""
+        cycle = pending.payload
+        if not isinstance(cycle, Cycle) or cycle.ends_with not in ("query", "sync"):
+            return False
+        if self.upstream is not None and self.upstream.status == "E":
+            return False
+        named = [item for name, item in self._assembler.session.statements.items() if name]
+        if any(tag == b"P" and any(item is one for one in named) for tag, item in cycle.steps):
+            return False
+        return any(_meets(refusal.meets, item) for item in cycle.statements)
+
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """The server raises the error itself, in the same session: so an open transaction has failed as well.
+
+        A COMMIT that fails ends its transaction.
+        """
+        ends = any(not _COMMITS.isdisjoint(verbs(item.sql)) for item in pending.payload.statements)
+        raising = _RAISE.format(code=refusal.code, words=refusal.words)
+        result = self._run(raising)
+        if ends:
+            self._run("rollback")
+        status = self._connect().status
+        said = error_response("ERROR", refusal.code, refusal.words) + encode(b"Z", status.encode())
+        return Answer(said, result_to_json(result), failed=True)
+
+    def _run(self, sql: str) -> CycleResult:
+        """A simple query of our own in the client's session."""
+        upstream = self._connect()
+        return upstream.finish(upstream.begin(sql))
 
     def _take_raw(self) -> bytes:
         raw, self._raw = b"".join(self._raw), []

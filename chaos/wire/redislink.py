@@ -8,7 +8,7 @@ Rule 3  Every reply is paired with the command that it answers; what answers non
 Rule 4  A connection on which something lasting was said never goes back to the pool.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from socket import socket
 
@@ -38,6 +38,7 @@ from cacheproof.chaos.wire.resp import (
 from cacheproof.chaos.wire.subscriptions import SUBSCRIBING_VERBS, Subscriptions
 from cacheproof.chaos.wire.upstream import RedisUpstream
 from cacheproof.models.decision import ServerName
+from cacheproof.models.refusal import Meets, Refusal
 
 __all__ = ["CacheEnd", "RedisLink"]
 
@@ -45,6 +46,16 @@ _NO_DATA = {"AUTH", "CLIENT", "COMMAND", "HELLO", "QUIT", "READONLY", "READWRITE
 _SPECIAL = REFUSED_VERBS | _NO_DATA | {"MULTI"}  # whatever else there is, is held
 _ANSWERED_CLIENT = {"SETINFO", "SETNAME", "GETNAME", "ID", "MAINT_NOTIFICATIONS", "NO-EVICT", "NO-TOUCH"}
 _TRANSACTION = {"MULTI": True, "EXEC": False, "DISCARD": False}  # over when it is over
+_ABORTED = "EXECABORT Transaction discarded because of"
+_SCRIPTS = frozenset({"EVAL", "EVALSHA", "FCALL"})  # which write if they are there for anything
+_MET: Mapping[Meets, Callable[[str, frozenset[str]], bool]] = {
+    Meets.WHILE_LOADING: lambda name, flags: "loading" not in flags,
+    Meets.WHILE_BUSY: lambda name, flags: "allow_busy" not in flags,
+    Meets.WRITES: lambda name, flags: "write" in flags or name in _SCRIPTS,
+    Meets.GROWTH: lambda name, flags: "denyoom" in flags or name in _SCRIPTS,
+    Meets.KEYS: lambda name, flags: "keys" in flags,
+}
+"""Whether an error can meet a command, from the command's name and flags."""
 
 
 class RedisLink(Link):
@@ -251,6 +262,39 @@ class RedisLink(Link):
                 return None
         last = self._got[-1]
         return Answer(self._take_raw(), reply_to_json(last.value), failed=last.is_error)
+
+    def can_refuse(self, pending: Pending, refusal: Refusal) -> bool:
+        _, inner = pending.payload
+        return any(self._meets(command, refusal) for command in inner)
+
+    def _meets(self, command: Command, refusal: Refusal) -> bool:
+        met = _MET.get(refusal.meets)
+        return met is not None and met(command.name, self._end.flags(command.name))
+
+    def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
+        """Of a transaction, the commands that the error meets are refused one by one, and EXEC because of them."""
+        to_send, inner = pending.payload
+        if to_send[-1].name == "EXEC" and self.upstream is not None:
+            self._end_transaction()
+        error = f"{refusal.code} {refusal.words}"
+        met = {id(command) for command in inner if self._meets(command, refusal)}
+        told = any(id(command) in met for command in to_send)
+        said = {
+            "MULTI": encode_simple("OK"),
+            "EXEC": encode_error(_ABORTED + (" previous errors." if told else f": {error}")),
+        }
+        raw = b"".join(
+            encode_error(error) if id(command) in met else said.get(command.name, encode_simple("QUEUED"))
+            for command in to_send
+        )
+        return Answer(raw, {"error": error}, failed=True)
+
+    def _end_transaction(self) -> None:
+        """What the server may have queued is gone with the transaction, and so is what the client watches."""
+        self._send([Command.of("DISCARD" if self._in_multi else "UNWATCH")], [])
+        while len(self._got) < len(self._awaited):
+            self._read(None)
+        self._take_raw()
 
     def _take_raw(self) -> bytes:
         raw = b"".join(self._raw)

@@ -8,18 +8,22 @@ ALL first.
 Rule 1  Reads block: whoever asks has just sent something that the server has to answer.
 Rule 2  A write never waits for a server that itself waits to be read: what it says meanwhile is kept.
 Rule 3  A server that has gone is heard to the end: the loss shows when there is nothing more to read.
+Rule 4  Whoever has to log in does so here (`Address.login`): clients are neither asked for passwords nor told.
 """
 
+import secrets
 import select
 import socket
 import struct
 from collections.abc import Mapping
 
+from cacheproof.chaos.servers.login import Login
 from cacheproof.chaos.servers.server import Address, Server
 from cacheproof.chaos.wire.framing import FramingError
 from cacheproof.chaos.wire.pgcycle import Cycle, CycleResult, ReplyTracker
-from cacheproof.chaos.wire.pgmessages import BackendParser, Message, query, startup
-from cacheproof.chaos.wire.resp import Reply, ReplyParser, encode_command
+from cacheproof.chaos.wire.pgmessages import BackendParser, Message, encode, query, startup
+from cacheproof.chaos.wire.pgpassword import SCRAM, Scram, md5_answer
+from cacheproof.chaos.wire.resp import Reply, ReplyParser, encode_command, reply_to_json
 from cacheproof.models.errors import EnvironmentFault
 
 __all__ = [
@@ -35,14 +39,26 @@ __all__ = [
 HANG_LIMIT_S = 30.0
 """Real seconds after which a server that does not answer is taken for broken."""
 
+# What the server's Authentication messages ask for.
+_CLEAR, _MD5, _SASL, _SASL_CONTINUE, _SASL_FINAL = 3, 5, 10, 11, 12
+
 _CHUNK = 1 << 16  # bytes read at once; of more, malloc asks the kernel anew each time: +30 µs an exchange
 
 
 class Upstream:
-    """One connection to a real server: bytes out, bytes in."""
+    """One connection to a real server: bytes out, bytes in.
 
-    def __init__(self, address: Address) -> None:
+    `patience_s` is how long, in whole real seconds, it waits for the server; HANG_LIMIT_S unless given.
+    """
+
+    def __init__(self, address: Address, *, patience_s: float | None = None) -> None:
+        self._patience_s = HANG_LIMIT_S if patience_s is None else patience_s
         self._socket = socket.socket(address.family, socket.SOCK_STREAM)
+        # The kernel's own time-outs: Python's would cost a second system call for every read.  The one for
+        # sending bounds connecting as well.
+        limit = struct.pack("@ll", int(self._patience_s), 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
         try:
             self._socket.connect(address.sockaddr)
         except OSError as error:
@@ -52,9 +68,6 @@ class Upstream:
             ) from error
         if address.family != socket.AF_UNIX:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The kernel's own time-out: Python's would cost a second system call for every read.
-        limit = struct.pack("@ll", int(HANG_LIMIT_S), 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._early: list[bytes] = []
 
     def fileno(self) -> int:
@@ -78,12 +91,12 @@ class Upstream:
 
     def _send_rest(self, rest: memoryview) -> None:
         while rest:
-            readable, writable, _ = select.select([self._socket], [self._socket], [], HANG_LIMIT_S)
+            readable, writable, _ = select.select([self._socket], [self._socket], [], self._patience_s)
             if readable:
                 self._early.append(self._receive())
             elif not writable:
                 raise EnvironmentFault(
-                    f"a server took none of {len(rest)} bytes for {HANG_LIMIT_S:g} s; is it stopped?"
+                    f"a server took none of {len(rest)} bytes for {self._patience_s:g} s; is it stopped?"
                 )
             rest = rest[self._send_now(rest) :]
 
@@ -103,7 +116,7 @@ class Upstream:
             data = self._socket.recv(_CHUNK)
         except BlockingIOError:
             raise EnvironmentFault(
-                f"a server did not answer for {HANG_LIMIT_S:g} s; is it stopped?"
+                f"a server did not answer for {self._patience_s:g} s; is it stopped?"
             ) from None
         if not data:
             raise ConnectionError("the server closed the connection")
@@ -121,19 +134,37 @@ class RedisUpstream(Upstream):
     """A connection to the cache that speaks RESP2 or RESP3.
 
     `id` is the server's own number of it, as in CLIENT LIST.  With `import_source`, the connection neither
-    sees nor causes expiry by real time (Valkey's import mode).
+    sees nor causes expiry by real time (Valkey's import mode).  Raises EnvironmentFault if the server refuses.
     """
 
-    def __init__(self, address: Address, protocol: int, *, import_source: bool = True) -> None:
-        super().__init__(address)
+    def __init__(
+        self,
+        address: Address,
+        protocol: int,
+        *,
+        import_source: bool = True,
+        patience_s: float | None = None,
+    ) -> None:
+        super().__init__(address, patience_s=patience_s)
         self.protocol = protocol
         self._parser = ReplyParser()
-        opening: list[tuple[bytes | str | int, ...]] = [("HELLO", 3)] if protocol == 3 else []
-        opening += [("CLIENT", "IMPORT-SOURCE", "ON")] if import_source else []
-        number = self.call_many([*opening, ("CLIENT", "ID")])[-1].value
+        try:
+            self.id = self._open(_opening(address, protocol, import_source=import_source))
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, opening: list[tuple[bytes | str | int, ...]]) -> int:
+        """Say what a connection begins with; returns its number at the server."""
+        replies = self.call_many([*opening, ("CLIENT", "ID")])
+        refused = next((reply for reply in replies if reply.is_error), None)
+        if refused is not None:
+            said = reply_to_json(refused.value)
+            raise EnvironmentFault(f"the cache refused a connection: {said!r}")
+        number = replies[-1].value
         if not isinstance(number, int):
             raise EnvironmentFault(f"the cache did not tell the number of a connection, but {number!r}")
-        self.id = number
+        return number
 
     def replies(self, wait_s: float | None = None) -> list[Reply] | None:
         """Whole replies that have come, perhaps none; None if no byte came within `wait_s`."""
@@ -153,6 +184,18 @@ class RedisUpstream(Upstream):
         return found
 
 
+def _opening(address: Address, protocol: int, *, import_source: bool) -> list[tuple[bytes | str | int, ...]]:
+    login = address.login
+    said: list[tuple[bytes | str | int, ...]] = []
+    if login.password is not None:
+        said.append(("AUTH", *([login.user] if login.user else []), login.password))
+    if protocol == 3:
+        said.append(("HELLO", 3))
+    if import_source:
+        said.append(("CLIENT", "IMPORT-SOURCE", "ON"))
+    return said
+
+
 class SessionRefused(EnvironmentFault):
     """The database refused a session; `raw` is what it said, for whoever asked for one."""
 
@@ -169,33 +212,66 @@ class PgUpstream(Upstream):
     `minor` is the version 3.`minor` of the protocol to ask for.  Raises SessionRefused.
     """
 
-    def __init__(self, address: Address, parameters: Mapping[str, str], minor: int = 0) -> None:
-        super().__init__(address)
+    def __init__(
+        self,
+        address: Address,
+        parameters: Mapping[str, str],
+        minor: int = 0,
+        *,
+        patience_s: float | None = None,
+    ) -> None:
+        super().__init__(address, patience_s=patience_s)
         self._parser = BackendParser()
+        self._scram: Scram | None = None
         self.pid = 0
         self.secret = b""
         self.status = "I"
         self.greeting: tuple[Message, ...] = ()
         try:
-            self._start(parameters, minor)
+            self._start(address.login, parameters, minor)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, parameters: Mapping[str, str], minor: int) -> None:
-        self.send(startup(parameters, minor))
+    def _start(self, login: Login, parameters: Mapping[str, str], minor: int) -> None:
+        real = login.parameters(parameters)
+        self.send(startup(real, minor))
         said: list[Message] = []
         while not said or said[-1].tag != b"Z":
             for message in self.messages():
+                if message.tag == b"R" and message.payload != bytes(4):
+                    self._authenticate(message.payload, real.get("user", ""), login.password)
+                    continue  # between this connection and the server
                 said.append(message)
                 if message.tag == b"E":
-                    raise SessionRefused(parameters, said)
-                if message.tag == b"R" and message.payload != bytes(4):
-                    raise EnvironmentFault("the database asks for a password; let it trust this machine")
+                    raise SessionRefused(real, said)
                 if message.tag == b"K":
                     self.pid = int.from_bytes(message.payload[:4], "big")
                     self.secret = message.payload[4:]
         self.greeting = tuple(said)
+
+    def _authenticate(self, asked: bytes, user: str, password: str | None) -> None:
+        """Answer one message of the server's that asks who we are.  Raises EnvironmentFault if that cannot be."""
+        kind, rest = int.from_bytes(asked[:4], "big"), asked[4:]
+        if password is None:
+            raise EnvironmentFault(
+                f"the database asks for a password of {user!r}; let it trust this machine, or give its URL one"
+            )
+        if kind == _CLEAR:
+            self.send(encode(b"p", password.encode() + b"\0"))
+        elif kind == _MD5:
+            self.send(encode(b"p", md5_answer(user, password, rest) + b"\0"))
+        elif kind == _SASL and SCRAM in rest.split(b"\0"):
+            self._scram = Scram(password, secrets.token_urlsafe(18))
+            first = self._scram.first()
+            self.send(encode(b"p", SCRAM + b"\0" + len(first).to_bytes(4, "big") + first))
+        elif kind == _SASL_CONTINUE and self._scram is not None:
+            self.send(encode(b"p", self._scram.final(rest)))
+        elif kind != _SASL_FINAL or self._scram is None or not self._scram.proves(rest):
+            raise EnvironmentFault(
+                f"the database asks {user!r} to log in in a way that is not supported ({kind}); "
+                "let it take a password (scram-sha-256 or md5), or trust this machine"
+            )
 
     def messages(self, wait_s: float | None = None) -> list[Message]:
         """Whole messages that have come; waits for bytes as `receive` does, and may return none."""
@@ -225,18 +301,25 @@ class PgUpstream(Upstream):
 
 
 class RedisPool:
-    """Idle connections to the cache, by protocol version, all to the server as it was last started."""
+    """Idle connections to the cache, by protocol version, all to the server as it was last started.
 
-    def __init__(self, server: Server) -> None:
+    `import_source` tells whether they are to be that: the server has an import mode.
+    """
+
+    def __init__(self, server: Server, *, import_source: bool = True) -> None:
         self._server = server
+        self._import_source = import_source
         self._lent: set[RedisUpstream] = set()
         self._idle: dict[int, list[RedisUpstream]] = {2: [], 3: []}
 
     def acquire(self, protocol: int) -> RedisUpstream:
         idle = self._idle[protocol]
-        upstream = idle.pop() if idle else RedisUpstream(self._server.address, protocol)
+        upstream = idle.pop() if idle else self._open(protocol)
         self._lent.add(upstream)
         return upstream
+
+    def _open(self, protocol: int) -> RedisUpstream:
+        return RedisUpstream(self._server.address, protocol, import_source=self._import_source)
 
     def release(self, upstream: RedisUpstream) -> None:
         """Take back a connection that has no reply outstanding and on which nothing lasting was said.

@@ -10,7 +10,7 @@ ports are closed, so that clients are refused as they would be.
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from cacheproof.chaos.wire.framing import FramingError
@@ -19,7 +19,7 @@ from cacheproof.chaos.wire.pglink import DatabaseEnd, PgLink
 from cacheproof.chaos.wire.reactor import Reactor
 from cacheproof.chaos.wire.redislink import CacheEnd, RedisLink
 from cacheproof.chaos.wire.upstream import PgUpstream
-from cacheproof.models.decision import ServerName
+from cacheproof.models.decision import Manner, ServerName
 from cacheproof.models.errors import EnvironmentFault
 
 __all__ = ["Wire"]
@@ -63,6 +63,11 @@ class Wire:
         self._database = database
         self._ports: dict[tuple[int, ServerName], _Port] = {}
         self._links: dict[int, list[Link]] = {}
+        self.detached: list[Link] = []
+        """Links that have lost their clients, and of which the servers do not know that."""
+        self._cuts: dict[tuple[int, ServerName], Manner] = {}
+        self._down: set[ServerName] = set()
+        self._frozen: set[ServerName] = set()
         self._numbers: dict[int, int] = {}
         self._keys: tuple[str, ...] = ()
         self._user = "cacheproof"
@@ -103,17 +108,116 @@ class Wire:
 
     def refuse(self, server: ServerName) -> None:
         """Close every port of a server: connections are refused from now on."""
+        self._down.add(server)
         for port in self._ports.values():
-            if port.server is server and port.listener is not None:
-                self._reactor.unregister(port.listener.fileno())
-                port.listener.close()
-                port.listener = None
+            if port.server is server:
+                self._close_port(port)
 
     def admit(self, server: ServerName) -> None:
-        """Open every port of a server again, at the same number."""
+        """Open every port of a server again, at the same number, unless a partition keeps it closed."""
+        self._down.discard(server)
         for port in self._ports.values():
-            if port.server is server and port.listener is None:
-                self._listen(port)
+            if port.server is server and self._cuts.get((port.process, server)) is not Manner.REFUSE:
+                self._open_port(port)
+
+    def closed_ports(self) -> set[int]:
+        """The numbers of the ports on which nobody listens now: connections to them are refused."""
+        return {port.number for port in self._ports.values() if port.listener is None and port.number}
+
+    def _close_port(self, port: _Port) -> None:
+        if port.listener is not None:
+            self._reactor.unregister(port.listener.fileno())
+            port.listener.close()
+            port.listener = None
+
+    def _open_port(self, port: _Port) -> None:
+        if port.listener is None:
+            self._listen(port)
+
+    # -- partitions and frozen servers ---------------------------------------------------------------------
+
+    def cut(self, process: int, server: ServerName, manner: Manner) -> None:
+        """The network between a client and a server fails.  Breaking the links of `refuse` is the caller's."""
+        self._cuts[process, server] = manner
+        if manner is Manner.REFUSE:
+            self._close_port(self._ports[process, server])
+        for link in self.links(process):
+            self._tune(link)
+
+    def is_cut(self, process: int, server: ServerName) -> Manner | None:
+        """How the network between a client and a server fails now, if it does."""
+        return self._cuts.get((process, server))
+
+    def cuts(self) -> Mapping[tuple[int, ServerName], Manner]:
+        """Every failure of the network now, by client and server."""
+        return self._cuts
+
+    def mend(self, process: int, server: ServerName) -> None:
+        """It works again; what is held up on the links goes on when the caller lets it (`go_on`)."""
+        manner = self._cuts.pop((process, server), None)
+        if manner is Manner.REFUSE and server not in self._down:
+            self._open_port(self._ports[process, server])
+        for link in self.links(process):
+            self._tune(link)
+
+    def freeze(self, server: ServerName) -> None:
+        """The server answers nothing any more."""
+        self._frozen.add(server)
+        for link in self.all_links():
+            self._tune(link)
+
+    def thaw(self, server: ServerName) -> None:
+        """It answers again; what is held up on the links goes on when the caller lets it (`go_on`)."""
+        self._frozen.discard(server)
+        for link in self.all_links():
+            self._tune(link)
+
+    def is_frozen(self, server: ServerName) -> bool:
+        return server in self._frozen
+
+    def is_mute(self, process: int) -> bool:
+        """True if a server would not answer a client that connects now, nor refuse it."""
+        cut = [manner for server in ServerName if (manner := self._cuts.get((process, server)))]
+        return bool(self._frozen) or any(manner is not Manner.REFUSE for manner in cut)
+
+    @property
+    def is_held_up(self) -> bool:
+        """True while a partition or a frozen server keeps anything back from anybody."""
+        return bool(self._cuts or self._frozen)
+
+    def is_held_back(self, line: int) -> bool:
+        """True if a fault keeps something back on this connection of a client (`Link.line`)."""
+        return self.is_held_up and any(link.line == line and link.held_back for link in self.all_links())
+
+    def _tune(self, link: Link) -> None:
+        manner = self._cuts.get((link.process, link.server))
+        link.mute = manner is not None or link.server in self._frozen
+        link.deaf = manner in (Manner.SILENT, Manner.REQUESTS)
+        link.hushed = manner in (Manner.SILENT, Manner.REPLIES) or link.server in self._frozen
+
+    def go_on(self, link: Link) -> None:
+        """Answer and pass on what a link was kept from."""
+        try:
+            link.advance()
+        except ConnectionError:
+            link.closing = True
+        if link.closing:
+            self._hang_up(link)
+        elif not link.connected and not link.queue:
+            self._release(link)
+
+    def detach(self, link: Link) -> None:
+        """Take a link from its client, which sees a reset; its server hears nothing of that."""
+        self._close_client(link, reset=True)
+        self._links[link.process].remove(link)
+        self.detached.append(link)
+        link.mute = link.deaf = link.hushed = False  # there is nobody left who could notice
+
+    def let_go(self, link: Link) -> None:
+        """The server hears that a detached link is at its end."""
+        self.detached.remove(link)
+        self._release(link)
+        link.queue.clear()
 
     def _accept(self, port: _Port) -> None:
         assert port.listener is not None
@@ -129,6 +233,7 @@ class Wire:
             except OSError:  # it has been reset already
                 client.close()
                 continue
+            self._tune(link)
             self._links.setdefault(port.process, []).append(link)
             self._reactor.register(link, partial(self._receive, link))
 
@@ -193,13 +298,15 @@ class Wire:
 
     def pending(self, process: int) -> list[Pending]:
         """The exchanges of a client that a decision can release, in canonical order."""
-        heads = [head for link in self._links.get(process, ()) if (head := link.head) and not head.delivered]
+        links = (link for link in self._links.get(process, ()) if not link.deaf)
+        heads = [head for link in links if (head := link.head) and not head.delivered]
         return sorted(heads, key=lambda head: head.order) if len(heads) > 1 else heads
 
     def waiting(self) -> list[Pending]:
         """The exchanges that the servers have and have not answered, in order of client."""
         links = self.all_links()
-        return [head for link in links if link.queue and (head := link.head) and head.delivered]
+        heads = (link.head for link in links if link.queue)
+        return [head for head in heads if head and head.delivered and not head.parked]
 
     def reset(self, link: Link) -> None:
         """Break a link: the client sees a reset, the server an end of the connection."""
@@ -220,6 +327,15 @@ class Wire:
         elif not link.connected and not link.queue:
             self._release(link)
 
+    def pass_by(self, pending: Pending) -> None:
+        """Take an exchange that nobody hears the answer to off its link, and pass on what came behind it."""
+        link = pending.link
+        link.queue.popleft()
+        try:
+            link.advance()
+        except ConnectionError:
+            link.queue.clear()
+
     def listening(self) -> list[Link]:
         """The links on which a server may say something unasked, in order of client."""
         if not any(link.listening for links in self._links.values() for link in links):
@@ -228,7 +344,7 @@ class Wire:
 
     def overhear(self) -> bool:
         """Pass on what servers pushed without being asked; True if there was anything."""
-        listening = self.listening()
+        listening = [link for link in self.listening() if not link.hushed]
         if any(link.server is ServerName.CACHE and link.upstream for link in listening):
             self._cache.time.catch_up()
         heard = False
@@ -247,11 +363,15 @@ class Wire:
 
     def end(self) -> None:
         """Close every link of the run; clean connections go back to their pools."""
-        for link in [link for links in self._links.values() for link in links]:
+        for link in [*self.detached, *(link for links in self._links.values() for link in links)]:
             self._close_client(link, reset=False)
             link.queue.clear()
             link.release_upstream()
         self._links.clear()
+        self.detached.clear()
+        for process, server in list(self._cuts):
+            self.mend(process, server)
+        self._frozen.clear()
         self._cache.numbers.clear()
         self._database.sessions.clear()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cacheproof.harness.execution import Execution
-from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, take
+from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, is_free, mending, take
 from cacheproof.models.contract import Condition
 from cacheproof.models.errors import CacheError
 
@@ -106,10 +106,11 @@ def steer(execution: Execution, scope: SmallScope, condition: Condition, explore
     spent = 0
     for _ in range(_MOST_MOVES):
         steps = list(_steps(execution, scope, done))
-        if not steps:
+        mended = mending(execution, condition) if spent else []
+        if not steps and not (mended and any(map(execution.operation, range(scope.clients)))):
             return
         broken = faults(execution, condition) if spent < scope.faults else []
-        move = explorer.choose([*(step for _, step in steps), *broken])
+        move = explorer.choose([*(step for _, step in steps), *mended, *broken])
         spent += move in broken
         starts = [client for client, step in steps if step is move and client is not None]
         take(execution, move)
@@ -126,8 +127,7 @@ def _steps(execution: Execution, scope: SmallScope, done: list[int]) -> Iterator
     for move in deliveries(execution):
         yield None, move
     for client, operations in enumerate(scope.program):
-        idle = not execution.is_down(client) and execution.operation(client) is None
-        if idle and done[client] < len(operations):
+        if is_free(execution, client) and done[client] < len(operations):
             yield client, begin(execution, client, operations[done[client]], key)
 
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from cacheproof.harness.epilogue import conclude
 from cacheproof.harness.execution import Execution
 from cacheproof.harness.runner import Run, Runner
-from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, take
+from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, is_free, mending, take
 from cacheproof.models.contract import Condition
 from cacheproof.models.errors import CacheError, EnvironmentFault
 from cacheproof.models.schedule import Scenario
@@ -36,11 +36,7 @@ def possible_moves(execution: Execution, condition: Condition) -> tuple[list[Mov
     """(steps, faults) that are possible now.  Under `quiet`, nothing but the open operation goes on."""
     pending = deliveries(execution)
     scenario = execution.scenario
-    idle = [
-        client
-        for client in range(scenario.clients)
-        if not execution.is_down(client) and execution.operation(client) is None
-    ]
+    idle = [client for client in range(scenario.clients) if is_free(execution, client)]
     if condition is Condition.QUIET and (pending or len(idle) < scenario.clients):
         return pending[:1], []
     begins = [
@@ -49,7 +45,7 @@ def possible_moves(execution: Execution, condition: Condition) -> tuple[list[Mov
         for key in scenario.keys
         for f in ("read", "write")
     ]
-    return pending + begins, faults(execution, condition)
+    return pending + begins + mending(execution, condition), faults(execution, condition)
 
 
 def make_machine(

@@ -17,11 +17,12 @@ from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.evidence import judge
 from cacheproof.harness.runner import Run, Runner
 from cacheproof.harness.strategies.machine import make_machine
+from cacheproof.harness.strategies.moves import KEEPS
 from cacheproof.harness.world import World
 from cacheproof.models.anomalies import classify
 from cacheproof.models.contract import Condition, Contract
 from cacheproof.models.errors import CacheError
-from cacheproof.models.schedule import Scenario
+from cacheproof.models.schedule import Keeps, Scenario
 
 __all__ = ["state_machine"]
 
@@ -43,6 +44,7 @@ def state_machine(
         workers=contract.workers,
         keys=tuple(f"user:{number}" for number in range(1, keys + 1)),
         probes_s=contract.probes_s,
+        keeps=KEEPS.get(under, Keeps.NOTHING),
     )
     lazily = _LazyRunner(cache)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cacheproof.models.atomic_reads import AtomicReads
     from cacheproof.models.availability import Availability
     from cacheproof.models.causal import Causal, CausalConvergence, CausalMemory
-    from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
+    from cacheproof.models.contract import ALL_CONDITIONS, CORE_CONDITIONS, Condition, Contract, Guarantee
     from cacheproof.models.convergence import Convergence
     from cacheproof.models.counters import ExactlyOnce
     from cacheproof.models.delta_atomicity import DeltaAtomicity
@@ -60,6 +60,7 @@ __all__ = [
     "CACHE_ASIDE_ASYNC",
     "CACHE_ASIDE_DELETE_FIRST",
     "CACHE_ASIDE_TTL_ONLY",
+    "CORE_CONDITIONS",
     "READ_THROUGH",
     "WRITE_BEHIND_LIST",
     "WRITE_BEHIND_STREAM",
@@ -117,7 +118,7 @@ _WHERE = {
     "models.atomic_reads": ("AtomicReads",),
     "models.availability": ("Availability",),
     "models.causal": ("Causal", "CausalConvergence", "CausalMemory"),
-    "models.contract": ("ALL_CONDITIONS", "Condition", "Contract", "Guarantee"),
+    "models.contract": ("ALL_CONDITIONS", "CORE_CONDITIONS", "Condition", "Contract", "Guarantee"),
     "models.convergence": ("Convergence",),
     "models.counters": ("ExactlyOnce",),
     "models.delta_atomicity": ("DeltaAtomicity",),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.external import ExternalServers
 
 
 def _neighbour(name: str) -> ModuleType:
@@ -43,3 +44,32 @@ def network(embedded: EmbeddedServers) -> Iterator[Any]:
     found = _neighbour("network").Network(embedded)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def debian() -> Iterator[Any]:
+    """Debian's redis-server and PostgreSQL, where they are installed (see debian.py)."""
+    module = _neighbour("debian")
+    programs = module.find_programs()
+    if programs is None:
+        pytest.skip("Debian's redis-server and postgresql are not installed")
+    with module.DebianServers(programs) as servers:
+        yield servers
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def ungoverned(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A network whose cache has no import mode, or is not told to use it."""
+    if request.param == "valkey":
+        servers = request.getfixturevalue("embedded")
+        found = _neighbour("network").Network(servers, import_mode=False)
+        yield found
+        found.close()
+        return
+    debian = request.getfixturevalue("debian")
+    with ExternalServers(
+        cache_url=debian.redis_url, database_url=debian.database_url, tell=lambda words: None
+    ) as external:
+        found = _neighbour("network").Network(external, import_mode=False)
+        yield found
+        found.close()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from cacheproof.chaos.cacheclock import CacheClock
 from cacheproof.chaos.clock import RunClock
-from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.servers import Servers
 from cacheproof.chaos.wire.link import Answer, Link, Pending
 from cacheproof.chaos.wire.pgcycle import result_to_json
 from cacheproof.chaos.wire.pglink import DatabaseEnd
@@ -31,12 +31,15 @@ SESSION = {"user": "cacheproof", "database": "records"}
 class Network:
     """A wire, its servers and its clock.  One thread uses it."""
 
-    def __init__(self, servers: EmbeddedServers, keys: tuple[str, ...] = ("a", "b")) -> None:
+    def __init__(
+        self, servers: Servers, keys: tuple[str, ...] = ("a", "b"), *, import_mode: bool = True
+    ) -> None:
         self.servers = servers
+        self.import_mode = import_mode
         self.clock = RunClock.create()
-        self.time = CacheClock(self.clock)
+        self.time = CacheClock(self.clock, import_mode=import_mode)
         self.reactor = Reactor()
-        self.cache = CacheEnd(RedisPool(servers.cache), self.time)
+        self.cache = CacheEnd(RedisPool(servers.cache, import_source=import_mode), self.time)
         self.database = DatabaseEnd(servers.database)
         self.wire = Wire(self.reactor, self.cache, self.database)
         self.direct = PgUpstream(servers.database.address, SESSION)
@@ -48,8 +51,9 @@ class Network:
     def begin_cache(self) -> None:
         """A line of the director's own to a cache that has just started."""
         self.admin = RedisUpstream(self.servers.cache.address, 2, import_source=False)
-        self.admin.call("CONFIG", "SET", "import-mode", "yes")
-        self.admin.call("CLIENT", "IMPORT-SOURCE", "ON")
+        self.admin.call("CONFIG", "SET", "import-mode", "yes" if self.import_mode else "no")
+        if self.import_mode:
+            self.admin.call("CLIENT", "IMPORT-SOURCE", "ON")
         self.time.begin(self.admin)
 
     def close(self) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.cacheclock import CacheClock
+from cacheproof.chaos.cacheimage import put_back, take_image
 from cacheproof.chaos.clock import EPOCH_NS, RunClock
+from cacheproof.chaos.reprieve import REPRIEVE_MS
 from cacheproof.models.errors import HarnessError
 
 NOW_S = EPOCH_NS // 10**9
@@ -172,3 +174,157 @@ def test_nobody_can_be_asked_before_the_cache_is_up() -> None:
     with pytest.raises(HarnessError, match="the cache is down"):
         CacheClock(clock).catch_up()
     clock.close()
+
+
+# -- without import mode: keys are given a century --------------------------------------------------------------
+
+
+@pytest.fixture
+def told(ungoverned: Any) -> Any:
+    """What was published of keys since the last call, as "happening key"."""
+    ungoverned.admin.call("CONFIG", "SET", "notify-keyspace-events", "KEA")
+    listener = ungoverned.redis(process=9)
+    listener.call("PSUBSCRIBE", "__keyevent@0__:*")
+
+    def read() -> list[str]:
+        ungoverned.wire.overhear()
+        return [f"{message[2].partition(':')[2]} {message[3]}" for message in listener.replies()]
+
+    return read
+
+
+def let_real_time_pass(network: Any, seconds: str = "0.01") -> None:
+    network.admin.call("BLPOP", "nobody pushes to this", seconds)
+
+
+def test_without_import_mode_keys_live_in_virtual_time_all_the_same(ungoverned: Any, told: Any) -> None:
+    """They are there however long it really takes, and go as an expiry, of which the server knows nothing."""
+    client = ungoverned.redis()
+    client.call("SET", "a", "v", "PX", 1)
+    client.call("SETEX", "b", 60, "v")
+    let_real_time_pass(ungoverned)
+    assert client.call("GET", "a") == "v"
+    assert ungoverned.time.expirable == (b"a", b"b")
+    told()
+    ungoverned.clock.set_ns(1_000_000)
+    assert ungoverned.time.expire_due() == (b"a",)
+    assert told() == ["expired a"]
+    assert client.call("MGET", "a", "b") == [None, "v"]
+    assert ungoverned.time.disturbance() is None
+
+
+def test_without_import_mode_remaining_ttls_are_virtual(ungoverned: Any) -> None:
+    """In replies and inside transactions, before and after time has passed."""
+    client = ungoverned.redis()
+    client.call("SET", "a", "v", "EX", 100)
+    assert (client.call("TTL", "a"), client.call("PTTL", "a")) == (100, 100_000)
+    ungoverned.clock.set_ns(40 * 10**9)
+    ungoverned.time.realign()
+    assert (client.call("TTL", "a"), client.call("EXPIRETIME", "a")) == (60, NOW_S + 100)
+    client.ask("MULTI", "SET b v EX 10", "TTL b", "EXPIRE b 5 GT", "TTL b", "EXPIRE b 50 GT", "TTL b", "EXEC")
+    assert ungoverned.deliver() == ["OK", 10, 0, 10, 1, 50]
+    assert ungoverned.admin.call("PTTL", "a").value == pytest.approx(REPRIEVE_MS + 60_000, abs=1000)
+
+
+@pytest.mark.parametrize("words", ["EXPIRE a -5", f"SET a v PXAT {NOW_S * 1000}", f"EXPIREAT a {NOW_S - 5}"])
+def test_without_import_mode_a_deadline_in_the_past_is_due_at_once(ungoverned: Any, words: str) -> None:
+    """No century saves what is over."""
+    client = ungoverned.redis()
+    client.call("SET", "a", "v")
+    client.call(*words.split())
+    assert client.call("GET", "a") is None
+    assert ungoverned.time.expirable == ()
+
+
+def test_without_import_mode_what_scripts_set_is_lengthened_afterwards(ungoverned: Any, told: Any) -> None:
+    """What they copy keeps its deadline, and nobody who listens to keys hears of the director's part."""
+    client = ungoverned.redis()
+    client.call("SET", "old", "v", "EX", 90)
+    told()
+    client.call("EVAL", "redis.call('SET', 'a', 'v', 'EX', 50); redis.call('RENAME', 'old', 'new')", 0)
+    assert ungoverned.time.expirable == (b"a", b"new")
+    assert ungoverned.time.remaining_s(b"a") == pytest.approx(50, abs=0.02)
+    assert ungoverned.time.remaining_s(b"new") == pytest.approx(90, abs=1)
+    assert told() == ["set a", "expire a", "rename_from old", "rename_to new"]
+    for key in ("a", "new"):
+        assert ungoverned.admin.call("PTTL", key).value > REPRIEVE_MS
+    client.call("EVAL", "return redis.call('GET', 'a')", 0)
+    assert ungoverned.time.remaining_s(b"a") == pytest.approx(50, abs=0.02)
+    assert told() == []
+    assert ungoverned.time.disturbance() is None
+
+
+def test_without_import_mode_a_script_that_asks_for_a_ttl_is_not_to_be_judged(ungoverned: Any) -> None:
+    """It would see a century; to try again would not help."""
+    client = ungoverned.redis()
+    client.call("EVAL", "return redis.call('TTL', KEYS[1])", 1, "a")
+    disturbance = ungoverned.time.disturbance()
+    assert disturbance.reason.startswith("a script asks for a key's time to live") and not disturbance.again
+    ungoverned.time.rejoin(ungoverned.admin)
+    assert ungoverned.time.disturbance() is disturbance
+    ungoverned.time.begin(ungoverned.admin)
+    assert ungoverned.time.disturbance() is None
+
+
+def test_without_import_mode_the_server_tells_what_it_did_by_itself(ungoverned: Any) -> None:
+    """A key that real time has expired, one that was evicted: another try may do better."""
+    ungoverned.admin.call("PSETEX", "z", 1, "v")
+    let_real_time_pass(ungoverned)
+    assert ungoverned.admin.call("GET", "z").value is None
+    disturbance = ungoverned.time.disturbance()
+    assert disturbance.again
+    assert disturbance.reason.startswith(
+        "1 keys were expired by the server's own clock in the middle of a run"
+    )
+    ungoverned.time.begin(ungoverned.admin)
+    ungoverned.admin.call("SET", "y", "v")
+    ungoverned.admin.call_many([("CONFIG", "SET", "maxmemory-policy", "allkeys-random", "maxmemory", 1)])
+    ungoverned.admin.call("SET", "y", "v")
+    ungoverned.admin.call_many([("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", 0)])
+    assert "1 keys were evicted by the server for want of memory" in ungoverned.time.disturbance().reason
+
+
+def test_without_import_mode_an_image_is_put_back_with_its_century(ungoverned: Any) -> None:
+    """As clients would have set it; what has none gets none."""
+    client = ungoverned.redis()
+    client.call("SET", "a", "v", "EX", 50)
+    client.call("SET", "b", "v")
+    image = take_image(ungoverned.time, 0)
+    ungoverned.admin.call("FLUSHALL")
+    ungoverned.time.forget_all()
+    put_back(image, ungoverned.time)
+    assert ungoverned.admin.call("PTTL", "a").value > REPRIEVE_MS
+    assert ungoverned.admin.call("PTTL", "b").value == -1
+    assert client.call("TTL", "a") == 50
+
+
+def test_nothing_is_told_of_a_key_that_was_not_there(ungoverned: Any, told: Any) -> None:
+    """Neither an eviction nor an expiry."""
+    ungoverned.time.evict(b"nothing")
+    ungoverned.time.expire(b"nothing")
+    assert told() == []
+
+
+def test_an_eviction_is_no_deletion_and_only_told_to_who_listens(ungoverned: Any, told: Any) -> None:
+    """By key, by happening, or not at all, as the server is set."""
+    client = ungoverned.redis()
+    for flags, expected in (("KEA", ["evicted a"]), ("Kg", []), ("Ee", ["evicted a"]), ("Ke", [])):
+        ungoverned.admin.call("CONFIG", "SET", "notify-keyspace-events", flags)
+        client.call("SET", "a", "v")
+        told()
+        ungoverned.time.evict(b"a")
+        assert told() == expected
+    assert client.call("GET", "a") is None
+
+
+def test_what_the_server_refuses_the_director_is_our_fault(ungoverned: Any) -> None:
+    """A server whose settings may not be changed, say."""
+    ungoverned.admin.call("ACL", "SETUSER", "default", "-publish")
+    ungoverned.admin.call("CONFIG", "SET", "notify-keyspace-events", "KEA")
+    ungoverned.admin.call("SET", "a", "v")
+    try:
+        with pytest.raises(HarnessError, match="the cache refused .*'UNLINK', b'a'"):
+            ungoverned.time.evict(b"a")
+    finally:
+        ungoverned.admin.call("ACL", "SETUSER", "default", "+publish")
+        ungoverned.admin.call("DISCARD")

@@ -1,5 +1,6 @@
 """chaos.clock: one clock in shared memory, and channels over which sleepers wait for it."""
 
+import contextlib
 import errno
 import gc
 import os
@@ -102,6 +103,24 @@ def test_no_time_before_the_start(clock: RunClock) -> None:
     assert clock.now_ns == 0
 
 
+def test_each_client_s_wall_clock_can_be_off(clock: RunClock) -> None:
+    """By its own amount, ahead or behind, until all agree again; time itself does not move."""
+    clock.set_ns(5)
+    clock.set_skew_ns(0, 3600 * SECOND)
+    clock.set_skew_ns(254, -1)
+    assert [clock.skew_ns(client) for client in (0, 1, 254)] == [3600 * SECOND, 0, -1]
+    assert clock.now_ns == 5
+    clock.unskew()
+    assert [clock.skew_ns(client) for client in (0, 1, 254)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("client", [-1, 255])
+def test_a_client_without_a_clock_of_its_own(clock: RunClock, client: int) -> None:
+    """There are so many, and no more."""
+    with pytest.raises(HarnessError, match=f"client {client} has no clock of its own; there are 255"):
+        clock.set_skew_ns(client, 1)
+
+
 def test_forked_process_sees_the_clock_move(clock: RunClock) -> None:
     """A child reads what its parent sets after the fork."""
     reading, writing = os.pipe()
@@ -195,6 +214,113 @@ def test_deadline_ends_a_wait(clock: RunClock, registrar: Registrar) -> None:
     clock.set_ns(4 * SECOND)
     sleeper.wake()
     assert asleep.result() is False
+
+
+LINE = 6379 << 16 | 40000
+
+
+def line() -> int:
+    return LINE
+
+
+def silent(clock: RunClock, registrar: Registrar) -> Iterator[tuple[SleepChannel, Sleeper, socket.socket]]:
+    """A channel, its sleeper, and a socket at which nothing has come."""
+    channel, sleeper = pair(clock, registrar)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield channel, sleeper, ours
+        theirs.close()
+
+
+def test_a_wait_at_a_socket_is_told_only_once_asked(clock: RunClock, registrar: Registrar) -> None:
+    """Until the director asks, nobody hears of it; then it says until when, and at which connection."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        sleeper.receive()
+        assert (sleeper.deadline_ns, sleeper.line) == (None, 0)
+        assert (clock.ask(), clock.ask()) == (True, False)
+        assert (wait_for_deadline(sleeper), sleeper.line) == (3 * SECOND, LINE)
+        clock.set_ns(3 * SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_data_end_a_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """Whoever was asked takes its answer back; whoever was not has nothing to take back."""
+    channel, sleeper = pair(clock, registrar)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"data")
+        assert channel.wait_readable(ours.fileno(), 3 * SECOND, line) is True
+        sleeper.receive()
+        assert sleeper.deadline_ns is None
+        ours.recv(4)
+        clock.ask()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        wait_for_deadline(sleeper)
+        theirs.sendall(b"more")
+        assert asleep.result() is True
+        wait_for_cancellation(sleeper)
+
+
+def test_an_early_wake_does_not_end_a_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """It is announced again, until its time has come."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        clock.ask()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        wait_for_deadline(sleeper)
+        sleeper.wake()
+        assert wait_for_deadline(sleeper) == 3 * SECOND
+        clock.set_ns(4 * SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_a_question_ends_no_wait_at_a_socket(clock: RunClock, registrar: Registrar) -> None:
+    """Not even one whose time has passed: until the director says so, it does not count."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), SECOND, line)
+        clock.set_ns(5 * SECOND)
+        clock.ask()
+        assert wait_for_deadline(sleeper) == SECOND
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_who_is_asked_no_more_says_nothing(clock: RunClock, registrar: Registrar) -> None:
+    """A question holds until it is taken back, and can be put again."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        clock.ask_no_more()
+        assert clock.ask()
+        clock.ask_no_more()
+        clock.ask_no_more()
+        asleep = Asleep(channel.wait_readable, ours.fileno(), SECOND, line)
+        sleeper.receive()
+        assert sleeper.deadline_ns is None
+        assert clock.ask()
+        wait_for_deadline(sleeper)
+        clock.set_ns(SECOND)
+        sleeper.wake()
+        assert asleep.result() is False
+
+
+def test_without_a_question_everybody_always_answers(clock: RunClock, registrar: Registrar) -> None:
+    """A clock that was opened by its memory alone has no means of asking."""
+    with contextlib.closing(RunClock.attach(os.dup(clock.fd))) as attached:
+        for channel, sleeper, ours in silent(attached, registrar):
+            asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+            assert (wait_for_deadline(sleeper), sleeper.line) == (3 * SECOND, LINE)
+            clock.set_ns(3 * SECOND)
+            sleeper.wake()
+            assert asleep.result() is False
+
+
+def test_a_wait_at_a_socket_ends_with_the_director(clock: RunClock, registrar: Registrar) -> None:
+    """Nobody is left to move the clock."""
+    for channel, sleeper, ours in silent(clock, registrar):
+        asleep = Asleep(channel.wait_readable, ours.fileno(), 3 * SECOND, line)
+        sleeper.close()
+        assert "director of this run is gone" in str(asleep.result())
 
 
 @settings(max_examples=50, deadline=None)

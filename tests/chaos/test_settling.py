@@ -1,5 +1,6 @@
 """Has a client settled?  Real processes that wait, compute, sleep, and leave bytes unread, asked 200 times."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -182,21 +183,32 @@ def read_all(client: Client) -> None:
         return
 
 
-def test_bytes_that_a_client_has_not_read_make_it_unquiet(
+def test_bytes_that_nobody_waits_for_make_no_client_unquiet(
     start: Callable[[str], Client], table: SocketTable
 ) -> None:
-    """It sleeps, and yet it has not settled: 200 times; when it has read them it has."""
+    """They have arrived, and it sleeps on: it waits for something else."""
     client = start("tell(b'ready'); line.recv(1); tcp.recv(1000); tell(b'read'); line.recv(1)")
     client.hears(b"ready")
     until(client.watch.blocked)
-    assert client.quiet(table)
     client.send(b"unread")
-    assert not any(client.quiet(table) for _ in range(TIMES))
-    assert client.watch.blocked()
+    until(lambda: client.quiet(table))
+    assert all(client.watch.blocked() and client.quiet(table) for _ in range(TIMES))
     client.line.send(b"x")
     client.hears(b"read")
+
+
+def test_bytes_that_have_not_arrived_make_a_client_unquiet(
+    start: Callable[[str], Client], table: SocketTable
+) -> None:
+    """What its full buffers cannot take is still on its way."""
+    client = start("tell(b'ready'); line.recv(1)")
+    client.hears(b"ready")
+    client.tcp.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            client.sent += client.tcp.send(b"x" * 100_000)
     until(client.watch.blocked)
-    assert [client.quiet(table) for _ in range(TIMES)] == [True] * TIMES
+    assert not any(client.quiet(table) for _ in range(TIMES))
 
 
 def test_bytes_that_have_not_been_read_here_make_a_client_unquiet(
@@ -276,3 +288,48 @@ def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling.sys, "platform", "darwin")
     with pytest.raises(EnvironmentFault, match="Linux kernel's tables, and this is 'darwin'"):
         SocketTable()
+
+
+def test_a_process_is_stopped_when_all_its_threads_are(start: Callable[[str], Client]) -> None:
+    """Not before the signal, and not after it goes on; 200 times, with threads that compute."""
+    client = start("""
+threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()
+tell(b'ready')
+while True: pass
+""")
+    client.hears(b"ready")
+    for _ in range(TIMES):
+        assert not client.watch.stopped()
+        client.process.send_signal(signal.SIGSTOP)
+        until(client.watch.stopped)
+        assert client.watch.stopped() and not client.watch.blocked()
+        client.process.send_signal(signal.SIGCONT)
+        until(lambda: not client.watch.stopped())
+
+
+def test_a_process_that_is_gone_runs_no_more(start: Callable[[str], Client]) -> None:
+    """Whoever waits for it to stop need not wait."""
+    client = start("tell(b'ready'); line.recv(1)")
+    client.hears(b"ready")
+    client.process.kill()
+    client.process.wait()
+    assert client.watch.stopped()
+
+
+def test_a_connection_that_is_refused_has_been_answered(table: SocketTable) -> None:
+    """An attempt that nobody answers is under way for as long as that; one to another port is none of it."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        lines = []
+        try:
+            while not table.connecting({port}):  # until the queue of the listener is full
+                lines.append(socket.socket())
+                lines[-1].setblocking(False)
+                assert lines[-1].connect_ex(("127.0.0.1", port)) and len(lines) < 100
+            assert not table.connecting({1}) and not table.connecting(set())
+        finally:
+            for line in lines:
+                line.close()
+    until(lambda: not table.connecting({port}))

@@ -10,6 +10,8 @@ import psycopg
 import redis
 import redis.asyncio
 from psycopg_pool import ConnectionPool
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 __all__ = [
     "Counting",
@@ -17,10 +19,13 @@ __all__ = [
     "Delegating",
     "Endless",
     "Gathering",
+    "Impatient",
+    "ImpatientAsync",
     "Listening",
     "Plain",
     "Pooled",
     "Queueing",
+    "Resigned",
     "Sleepy",
     "Stuck",
     "Threaded",
@@ -111,6 +116,47 @@ class Listening(Plain):
             for message in heard.listen():
                 if message["type"] == "message":
                     self.redis.rpush("heard", message["data"])
+
+
+class Impatient(Plain):
+    """Waits a fifth of a second for the cache, no longer."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.redis = redis.Redis.from_url(env.redis_url, decode_responses=True, socket_timeout=0.2)
+
+
+class Resigned(Plain):
+    """Tries three times, waiting a fifth of a second each time and a tenth in between, then reads the row."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.redis = redis.Redis.from_url(
+            env.redis_url,
+            decode_responses=True,
+            socket_timeout=0.2,
+            retry=Retry(ConstantBackoff(0.1), 2),
+        )
+
+    def read(self, key: str) -> Any:
+        try:
+            return self.redis.get(key)
+        except redis.TimeoutError:
+            row = self.db.execute(_SELECT, (key,)).fetchone()
+            return row and row[0]
+
+
+class ImpatientAsync:
+    """Waits a fifth of a second for the cache, in an event loop."""
+
+    def __init__(self, env: Any) -> None:
+        self.redis = redis.asyncio.Redis.from_url(env.redis_url, decode_responses=True, socket_timeout=0.2)
+
+    async def read(self, key: str) -> Any:
+        return await self.redis.get(key)
+
+    async def write(self, key: str, value: str) -> None:
+        await self.redis.set(key, value, ex=10)
 
 
 class Gathering:

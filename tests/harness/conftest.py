@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.engine import Engine, connect_engine
 from cacheproof.harness.execution import Execution
 from cacheproof.harness.runner import Run, Runner
 from cacheproof.harness.world import World
+from cacheproof.models.errors import EnvironmentFault
 from cacheproof.models.history import History
 from cacheproof.models.schedule import Scenario, Schedule
 
@@ -110,3 +112,14 @@ def dialogue() -> Callable[..., list[str]]:
     """Writes a history down as a dialogue."""
     writer: Callable[..., list[str]] = _script.dialogue
     return writer
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A real Docker engine; without one, whoever needs it is skipped, with the reason."""
+    try:
+        found = connect_engine()
+    except EnvironmentFault as fault:
+        pytest.skip(str(fault))
+    yield found
+    found.close()

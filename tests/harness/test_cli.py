@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cacheproof.chaos.servers.engine import Engine
+from cacheproof.chaos.servers.recipes import Built
 from cacheproof.harness import check, cli, doctor
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.history import History
@@ -100,6 +103,11 @@ def test_unknown_is_3(call: Call) -> None:
         (["verify", "Cache"], "'Cache' cannot be loaded by name"),
         (["verify", CACHE, "--seed", "x"], "the seed is 'x'"),
         (["verify", CACHE, "--under", "rain"], "'rain' is not one of"),
+        (["verify", CACHE, "--backend", "podman"], "'podman' is not one of"),
+        (
+            ["verify", CACHE, "--cache-image", "redis:7"],
+            "image 'redis:7' was given, and the backend 'embedded'",
+        ),
         (["verify"], "Missing argument 'CACHE'"),
         (["replay", "nothing.json"], "'nothing.json' does not exist"),
         (["replay", "mine.py"], "cannot read the failure 'mine.py'"),
@@ -212,6 +220,66 @@ def test_the_doctor_says_what_is_missing(call: Call, monkeypatch: pytest.MonkeyP
     assert code == 0 and "BAD" not in out and "ok   server binaries: Valkey in" in out
     monkeypatch.setattr(cli, "examine", lambda: [doctor.Line("disk", False, "full")])
     assert call("doctor")[:2] == (4, "BAD  disk: full\n")
+
+
+def test_what_is_not_needed_may_be_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the exit code is 0."""
+    monkeypatch.setattr(cli, "examine", lambda: [doctor.Line("engine", False, "not here", needed=False)])
+    assert call("doctor")[:2] == (0, "none engine: not here\n")
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+
+@pytest.mark.usefixtures("nobody_listens")
+@pytest.mark.parametrize(
+    "arguments",
+    [["images", "build"], ["verify", CACHE, "--backend", "docker"], ["replay", "--backend", "docker"]],
+)
+def test_without_an_engine_is_4(call: Call, stored_failure: Callable[[], Path], arguments: list[str]) -> None:
+    """Who wants containers is told where an engine was looked for, and what to do."""
+    if arguments[0] == "replay":
+        arguments = [*arguments, str(stored_failure())]
+    code, out, err = call(*arguments)
+    assert (code, out) == (4, "")
+    assert err.startswith("cacheproof: no Docker engine answers at 'unix:///") and "start one" in err
+
+
+@pytest.fixture
+def stored_failure(call: Call, tmp_path: Path) -> Callable[[], Path]:
+    """Searches until there is a failure to replay; returns its file."""
+
+    def search() -> Path:
+        verify(call, CACHE, "mine:FRESH")
+        (path,) = (tmp_path / ".cacheproof" / "anomalies").iterdir()
+        return path
+
+    return search
+
+
+def test_images_are_built(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line each, which tells new ones from those that were here; the engine is let go of."""
+    engine = SimpleNamespace(closed=False)
+    engine.close = lambda: setattr(engine, "closed", True)
+    built = [Built("our/valkey:9", 7, new=True), Built("our/postgres:18", 25, new=False)]
+    monkeypatch.setattr(cli, "connect_engine", lambda: engine)
+    monkeypatch.setattr(cli, "build_images", lambda given: built if given is engine else [])
+    code, out, _ = call("images", "build")
+    assert (code, engine.closed) == (0, True)
+    assert out.splitlines() == ["our/valkey:9 (7 MiB): built", "our/postgres:18 (25 MiB): was here already"]
+
+
+def test_a_search_on_containers(call: Call, engine: Engine) -> None:
+    """The same verdict as elsewhere, and the report says where it comes from; the failure replays there."""
+    assert call("images", "build")[0] == 0
+    options = ("--under", "concurrent", "--profile", "quick", "--backend", "docker")
+    code, out, _ = call("verify", CACHE, "--contract", "mine:FRESH", *options)
+    assert code == 1 and "stale set" in out.lower() and "container of" in out
+    (path,) = Path(".cacheproof", "anomalies").iterdir()
+    code, out, _ = call("replay", str(path), "--backend", "docker", "--times", "2")
+    assert code == 1 and "container of" in out
 
 
 def test_help_and_version(call: Call) -> None:

@@ -1,5 +1,6 @@
 """Inside a client: what a cache may be, what it may return, and what is told of its errors."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -119,3 +120,18 @@ def test_chance_is_the_seeds(stage_for: StageFor) -> None:
         for _ in range(2)
     ]
     assert values[0] == values[1] and len(set(values[0])) == 2
+
+
+def test_a_process_that_has_slept_serves_the_next_run(stage_for: StageFor) -> None:
+    """What it slept by is nothing that was left open."""
+
+    class Sleeping(Nothing):
+        def read(self, key: str) -> None:
+            time.sleep(1)
+
+    stage, pids = stage_for(Sleeping), []
+    for _ in range(3):
+        with stage.open("A read, advance 1") as execution:
+            assert execution.operation(0) is None
+            pids.append(execution.crew.get(0).pid)
+    assert len(set(pids)) == 1

@@ -4,14 +4,24 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cacheproof.harness.evidence import Evidence, Tally, fault_happened, judge, verdict_of
+from cacheproof.harness.evidence import (
+    _EXCUSES_NOTHING,
+    _MENDED_BY,
+    Evidence,
+    Tally,
+    fault_happened,
+    judge,
+    verdict_of,
+)
 from cacheproof.harness.runner import Run
 from cacheproof.models.contract import Condition, Contract, Guarantee
 from cacheproof.models.decision import Fate, ServerName
-from cacheproof.models.event import Event, Exchanged, Faulted, Invoked, Returned
+from cacheproof.models.event import Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
+from cacheproof.models.fault import FAULTS
 from cacheproof.models.history import History
 from cacheproof.models.operation import Outcome
 from cacheproof.models.schedule import Schedule
+from cacheproof.models.trace import REPLICA_MARK
 from cacheproof.models.verdict import Finding, Judgement, Verdict
 
 
@@ -63,6 +73,26 @@ def read(at: int, error: str | None = None) -> tuple[Event, Event]:
 
 def exchange(at: int, fate: Fate = Fate.DELIVERED) -> Exchanged:
     return Exchanged(at, 0.0, 0, ServerName.CACHE, "GET", ("GET", "k"), ("k",), None, fate=fate)
+
+
+def fault(
+    at: int,
+    name: str,
+    *,
+    process: int | None = None,
+    server: ServerName | None = None,
+    overlapped: tuple[int, ...] = (),
+) -> Faulted:
+    return Faulted(at, 0.0, name, process, server, overlapped=overlapped)
+
+
+def on_replica(at: int) -> Exchanged:
+    request = (f"{REPLICA_MARK}select value from records",)
+    return Exchanged(at, 0.0, 0, ServerName.DATABASE, "SELECT", request, ("k",), None)
+
+
+CACHE, DATABASE = ServerName.CACHE, ServerName.DATABASE
+READ = read(2)
 
 
 def verdict(condition: Condition, guarantee: Guarantee, *runs: Run) -> tuple[Verdict, str | None]:
@@ -140,11 +170,59 @@ def test_a_condition_whose_fault_never_struck_is_not_exercised() -> None:
         (Condition.LOST_MESSAGES, [exchange(0)], False),
         (Condition.LOST_MESSAGES, [exchange(0, Fate.REQUEST_LOST)], True),
         (Condition.LOST_MESSAGES, [exchange(0, Fate.REPLY_LOST)], True),
+        (Condition.LOST_MESSAGES, [exchange(0, Fate.REFUSED)], False),
+        (Condition.SERVER_ERRORS, [exchange(0, Fate.REFUSED)], True),
+        (Condition.DELAYED_MESSAGES, [exchange(0, Fate.DELAYED)], True),
+        # of a client: only if its own operation is open
+        (Condition.APP_CRASH, [fault(0, "crash", process=0, overlapped=(1,))], False),
+        (Condition.APP_PAUSE, [fault(0, "pause", process=0, overlapped=(0, 1))], True),
+        (Condition.APP_PAUSE, [exchange(0), fault(1, "pause", process=1)], False),
+        # of a server: only if that one was used
+        (Condition.DATABASE_CRASH, [exchange(0), fault(1, "kill", server=DATABASE)], False),
+        (Condition.CACHE_CRASH, [exchange(0), fault(1, "kill", server=CACHE)], True),
+        (Condition.CACHE_DOWN, [fault(0, "freeze", server=DATABASE, overlapped=(1,))], True),
+        # what goes on is met by whoever begins meanwhile
+        (Condition.CACHE_DOWN, [fault(0, "partition", server=CACHE), *READ], True),
+        (Condition.CACHE_DOWN, [fault(0, "partition", server=CACHE), fault(1, "heal"), *READ], False),
+        (Condition.PARTITION, [fault(0, "partition", process=1, server=CACHE), *READ], False),
+        (Condition.CLOCK_SKEW, [fault(0, "skew", process=0), *READ], True),
+        (Condition.CLOCK_SKEW, [fault(0, "skew", process=1), *READ], False),
+        # a replica that lags has to be asked
+        (Condition.REPLICA_LAG, [exchange(0), fault(1, "lag", overlapped=(0,)), *READ, exchange(4)], False),
+        (Condition.REPLICA_LAG, [fault(0, "lag"), on_replica(1)], True),
+        (Condition.REPLICA_LAG, [fault(0, "lag"), fault(1, "replicate"), on_replica(2)], False),
+        # the epilogue, and what is no fault of the condition or unknown
+        (Condition.EXPIRY, [exchange(0), Entered(1, 0.0, Phase.HEAL), fault(2, "expire")], False),
+        (Condition.EXPIRY, [exchange(0), fault(1, "evict")], False),
+        (Condition.EXPIRY, [exchange(0), fault(1, "gremlin")], False),
     ],
 )
 def test_when_a_fault_counts(condition: Condition, events: list[Event], happened: bool) -> None:
     """It met an open operation, or a server that had been used; conditions without faults always count."""
     assert fault_happened(a_run(*events).history, condition) is happened
+
+
+@pytest.mark.parametrize("name", [name for name, item in FAULTS.items() if item.mends])
+def test_what_mends_proves_nothing(name: str) -> None:
+    """Whatever it overlaps, it is not the fault of its condition."""
+    for condition in FAULTS[name].conditions:
+        history = a_run(exchange(0), fault(1, name, overlapped=(0, 1))).history
+        assert not fault_happened(history, condition)
+
+
+def test_every_fault_that_goes_on_is_in_the_catalogue() -> None:
+    """So is what mends it, and what excuses no error."""
+    assert set(_MENDED_BY) | {name for name in _MENDED_BY.values() if name} | _EXCUSES_NOTHING <= set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"), [("expire", 1), ("evict", 1), ("skew", 1), ("start", 1), ("kill", 0), ("pause", 0)]
+)
+def test_errors_are_excused_by_what_breaks_something(broken: str, told: int) -> None:
+    """A key that is gone is no reason for an operation to fail; a server that is gone is one."""
+    gathered = evidence(Condition.CONCURRENT, FINE)
+    gathered.add(a_run(fault(0, broken), *read(1, "KeyError: k")), "a test")
+    assert len(gathered.warnings()) == told
 
 
 def test_every_guarantee_is_judged_in_every_run() -> None:
@@ -184,3 +262,14 @@ def test_the_first_words_of_a_cache_are_kept() -> None:
     for output in ("", "first\n", "second\n"):
         gathered.add(a_run(output=output), "a test")
     assert gathered.printed.strip() == "first"
+
+
+def test_what_cannot_happen_here_is_the_reason() -> None:
+    """Whatever else might be said of runs without the fault."""
+    gathered = evidence(Condition.CACHE_CRASH, FINE)
+    gathered.impossible = "nobody kills these servers"
+    gathered.add(a_run(*read(0)), "a test")
+    assert verdict_of(gathered.tallies[FINE.id], gathered) == (
+        Verdict.NOT_EXERCISED,
+        "nobody kills these servers",
+    )

@@ -3,16 +3,17 @@
 Scripts and dialogues are those of script.py: A and B are clients, Q is a worker.
 """
 
+import asyncio
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from cacheproof.harness.proof import difference
-from cacheproof.models.decision import (
-    Deliver,
-)
+from cacheproof.models.decision import Arrive, Deliver, Heal, ServerName
 from cacheproof.patterns.cache_aside import CacheAside
 
 StageFor = Callable[[Any], Any]
@@ -171,3 +172,151 @@ def test_of_a_deadlock_the_last_to_wait_is_the_victim(
     assert told.startswith(f"{last} info")
     assert "Process #1 waits for ShareLock on transaction #2; blocked by process #3" in told
     assert [difference([runs[0], run]) for run in runs[1:] if run.history != runs[0].history] == []
+
+
+CONNECTED = "A write, A ., B write, B ."
+
+
+def test_a_request_that_its_client_has_given_up_arrives_after_the_heal(
+    stage_for: StageFor, caches: ModuleType
+) -> None:
+    """Not before; then when it is decided, though its client has long gone on: the operation was in doubt."""
+    stage = stage_for(caches.Impatient)
+    script = f"{CONNECTED}, A write, partition cache A silent, advance 1, B write, B ."
+    with stage.open(script) as execution:
+        assert not execution.is_enabled(Arrive(0))
+        execution.take(Heal(ServerName.CACHE, 0))
+        assert execution.is_enabled(Arrive(0)) and execution.pending(0) == []
+    lines = stage.lines(f"{script}, heal cache A, A read, A ., A arrive, B read, B .")
+    assert lines[7:] == [
+        "A partition cache silent",
+        "A SET waits",
+        "advance 1",
+        "A info v4 (TimeoutError: Timeout reading from socket)",
+        "B write v5",
+        "B SET -> OK",
+        "B ok v5",
+        "A heal cache",
+        "A read",
+        "A GET -> v5",
+        "A ok v5",
+        "A arrive cache SET",
+        "A SET -> OK at last delayed",
+        "B read",
+        "B GET -> v4",
+        "B ok v4",
+    ]
+
+
+def test_what_is_still_under_way_arrives_in_the_epilogue(stage_for: StageFor, caches: ModuleType) -> None:
+    """Before anything is read, and nobody who has lost a connection is asked to read."""
+    script = f"{CONNECTED}, A write, partition cache A silent, advance 1"
+    assert stage_for(caches.Impatient).lines(script, epilogue=True)[-10:] == [
+        "-- heal --",
+        "A heal cache",
+        "A arrive cache SET",
+        "A SET -> OK at last delayed",
+        "-- drain --",
+        "-- quiesce --",
+        "-- final-reads --",
+        "B read",
+        "B GET -> v4",
+        "B ok v4",
+    ]
+
+
+def test_a_reply_that_nobody_waits_for_any_more_is_noted(stage_for: StageFor, caches: ModuleType) -> None:
+    """Its server has long done what it was asked, and it comes to nobody: the connection is over."""
+    script = f"{CONNECTED}, partition cache A replies, A write, A ., advance 1, B read, B ., heal cache"
+    stage = stage_for(caches.Impatient)
+    with stage.open(script) as execution:
+        assert stage.dialogue(execution.recorder.history())[-5:] == [
+            "B read",
+            "B GET -> v4",
+            "B ok v4",
+            "heal cache",
+            "A SET -> OK at last",
+        ]
+        assert [link.server for link in execution.world.wire.links(0)] == [ServerName.DATABASE]
+        assert not execution.is_enabled(Arrive(0))
+
+
+def test_what_waits_is_told_once(stage_for: StageFor, caches: ModuleType) -> None:
+    """Before time passes; when it gets its reply, that comes at last."""
+    lines = stage_for(caches.Impatient).lines(
+        f"{CONNECTED}, A read, partition cache A silent, advance 0.1, advance 0.05, heal cache, A ."
+    )
+    assert lines[6:] == [
+        "A read",
+        "A partition cache silent",
+        "A GET waits",
+        "advance 0.1",
+        "advance 0.05",
+        "heal cache",
+        "A GET -> v3 at last",
+        "A ok v3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fate", "told"), [("lost", "A GET lost"), ("refused busy", r"A GET -> error BUSY .* at last refused")]
+)
+def test_what_has_waited_may_meet_any_fate(
+    stage_for: StageFor, caches: ModuleType, fate: str, told: str
+) -> None:
+    """Once the network works again."""
+    script = f"{CONNECTED}, A read, partition cache A silent, advance 0.1, heal cache, A {fate}"
+    lines = stage_for(caches.Impatient).lines(script)
+    assert re.fullmatch(told, lines[-2]) and lines[-1].startswith("A fail")
+
+
+def test_what_has_waited_and_then_reaches_a_server_that_is_stopped_waits_on(
+    stage_for: StageFor, caches: ModuleType
+) -> None:
+    """That it waits is on record already."""
+    lines = stage_for(caches.Impatient).lines(
+        f"{CONNECTED}, A read, freeze cache, advance 0.1, A ., advance 0.05, thaw cache"
+    )
+    assert lines[7:] == [
+        "freeze cache",
+        "A GET waits",
+        "advance 0.1",
+        "advance 0.05",
+        "thaw cache",
+        "A GET -> v3 at last",
+        "A ok v3",
+    ]
+
+
+def test_who_waits_for_a_decision_as_well_is_told_of_that_alone(
+    stage_for: StageFor, caches: ModuleType
+) -> None:
+    """So nobody takes it for waiting for the fault to end."""
+    lines = stage_for(caches.Threaded).lines("A write, A ., A read, partition cache A silent, advance 0.1")
+    assert lines[-3:] == ["A partition cache silent", "A SELECT waits", "advance 0.1"]
+
+
+def test_a_request_that_is_given_up_without_a_fault_may_still_happen(stage_for: StageFor) -> None:
+    """A client that left before its request was delivered cannot know: it is in doubt."""
+
+    class Hasty:
+        def __init__(self, env: Any) -> None:
+            self.redis = redis.asyncio.Redis.from_url(env.redis_url, decode_responses=True)
+
+        async def read(self, key: str) -> Any:
+            return await self.redis.get(key)
+
+        async def write(self, key: str, value: str) -> None:
+            async with asyncio.timeout(1):
+                await self.redis.set(key, value)
+
+    lines = stage_for(Hasty).lines("A write, advance 2, A ., B read, B .")
+    assert lines == [
+        "A write v2",
+        "advance 2",
+        "A info v2 (TimeoutError)",
+        "A SET -> OK",
+        "B read",
+        "B GET -> v2",
+        "B ok v2",
+    ]

@@ -22,9 +22,12 @@ from cacheproof.models.decision import (
     Deliver,
     Expire,
     Fate,
+    Heal,
     InFlight,
     Invoke,
     Kill,
+    Manner,
+    Partition,
     Restart,
     ServerName,
 )
@@ -401,6 +404,32 @@ def test_odd_decisions_become_plain() -> None:
     assert reduced(odd, lambda text: "lost" in text and "crash" in text and "write" in text, 3) == plain
     kept = "A.write(k) A[2] A!reply-lost crash(A)!runs"
     assert reduced(odd, lambda text: text == kept, 3) == kept
+
+
+def test_a_partition_of_a_client_is_renumbered_with_it() -> None:
+    """Clients are numbered by appearance, and the network that fails is still theirs; plainer, if that will do."""
+    cache = ServerName.CACHE
+    decisions = [
+        *(Invoke(3, "read", "k"), Deliver(3), Partition(cache, 3, Manner.SILENT), Deliver(3), Heal(cache, 3)),
+        *(Invoke(1, "write", "k"), Deliver(1), Deliver(1)),
+    ]
+    seen: list[tuple[Decision, ...]] = []
+
+    def shows(candidate: tuple[Decision, ...]) -> bool:
+        cut = [item for item in candidate if isinstance(item, Partition)]
+        clients = {item.client for item in candidate if isinstance(item, Invoke) and item.f == "read"}
+        return any(item.client in clients for item in cut) and any(
+            isinstance(item, Invoke) and item.f == "write" for item in candidate
+        )
+
+    def attempt(candidate: tuple[Decision, ...]) -> tuple[Decision, ...] | None:
+        seen.append(candidate)
+        return candidate if shows(candidate) else None
+
+    found = minimise(tuple(decisions), attempt).decisions
+    (partition,) = [item for item in found if isinstance(item, Partition)]
+    assert (partition.client, partition.manner) == (0, Manner.REFUSE)
+    assert not any(isinstance(item, Heal) for item in found) and len(seen) > 1
 
 
 def test_two_crashes_of_one_client_are_two_operations_cut_off() -> None:

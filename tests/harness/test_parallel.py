@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
-from cacheproof.harness.parallel import halves, side_by_side
+from cacheproof.harness.parallel import _weight, halves, side_by_side
 from cacheproof.harness.profiles import Profile
 from cacheproof.harness.verify import verify
 from cacheproof.models.contract import ALL_CONDITIONS, Condition
@@ -30,6 +30,19 @@ def test_every_condition_is_in_one_half() -> None:
     assert Condition.CONCURRENT in first and second
     for half in (first, second):
         assert list(half) == [item for item in ALL_CONDITIONS if item in half]
+
+
+def test_halves_are_about_as_long() -> None:
+    """Of all conditions, and of the heavy ones: none of the two waits long for the other."""
+    for conditions in (ALL_CONDITIONS, tuple(item for item in ALL_CONDITIONS if _weight(item) == 5)):
+        weights = [sum(map(_weight, half)) for half in halves(conditions)]
+        assert abs(weights[0] - weights[1]) <= max(map(_weight, conditions))
+
+
+def test_what_takes_long() -> None:
+    """Restarts of servers and many ways to fail; order alone is quick."""
+    assert _weight(Condition.QUIET) < _weight(Condition.EXPIRY) < _weight(Condition.DATABASE_CRASH)
+    assert _weight(Condition.SERVER_ERRORS) == _weight(Condition.PARTITION) == _weight(Condition.POWER_LOSS)
 
 
 def test_the_second_half_runs_in_another_process() -> None:

@@ -24,6 +24,22 @@ def test_harness_and_servers_share_a_core(chaos_servers: EmbeddedServers) -> Non
     assert os.sched_getaffinity(0) == before
 
 
+def test_a_server_of_another_user_runs_where_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place is not ours to say, which costs speed and nothing else; the harness itself is kept."""
+    moved: list[int] = []
+
+    def place(pid: int, cores: set[int]) -> None:
+        if pid == 1:
+            raise PermissionError(1, "Operation not permitted")
+        moved.append(pid)
+
+    theirs: Any = SimpleNamespace(cache=SimpleNamespace(pid=1), database=SimpleNamespace(pid=None))
+    monkeypatch.setattr(os, "sched_setaffinity", place)
+    with one_core(theirs):
+        stay_on_this_core(1)
+    assert moved == [0, 0]
+
+
 @pytest.mark.parametrize(("worker", "turn"), [("gw0", 0), ("gw1", 1), ("gw7", 7)])
 def test_parallel_workers_take_turns(monkeypatch: pytest.MonkeyPatch, worker: str, turn: int) -> None:
     """Each worker of pytest-xdist gets the core of its number, as far as there are cores."""

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cacheproof.chaos.servers.backends import BACKENDS
+from cacheproof.chaos.servers.engine import Engine
+from cacheproof.chaos.servers.recipes import build_images
+
 pytest_plugins = ["pytester"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -90,6 +94,64 @@ def test_the_report_goes_where_it_is_told(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
     assert list((pytester.path / "elsewhere" / "report").rglob("*.json"))
     assert not (pytester.path / ".cacheproof").exists()
+
+
+@pytest.fixture
+def user_test(pytester: pytest.Pytester) -> None:
+    """One test of a user, which is upheld."""
+    pytester.makepyfile(
+        """
+        from cacheproof import CACHE_ASIDE, Condition
+        from cacheproof.patterns.cache_aside import CacheAside
+
+        def test_nothing_is_lost(verify):
+            report = verify(CacheAside, CACHE_ASIDE().only(["CA5"]), under=[Condition.CONCURRENT], budget=0)
+            assert "container of" in report.servers["cache"]
+        """
+    )
+
+
+@pytest.mark.usefixtures("user_test")
+def test_without_an_engine_containers_are_an_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, without a traceback."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/none.sock")
+    result = pytester.runpytest_subprocess("--chaos-backend=docker", "-W", "error")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["no Docker engine answers at 'unix:///*none.sock' (*); start one, set DOCKER_HOST*"]
+    )
+    assert "Traceback" not in result.stdout.str() and "connect_engine" not in result.stdout.str()
+
+
+@pytest.mark.usefixtures("user_test")
+def test_the_same_tests_on_containers(pytester: pytest.Pytester, engine: Engine) -> None:
+    """Only the option differs."""
+    assert len(list(build_images(engine))) == 2
+    result = pytester.runpytest_subprocess("--chaos-backend=docker", "-W", "error")
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.usefixtures("user_test")
+def test_an_image_that_cannot_be_had(pytester: pytest.Pytester, engine: Engine) -> None:
+    """Which, and what to do."""
+    result = pytester.runpytest_subprocess("--chaos-backend=docker", "--chaos-cache-image=cacheproof/none:0")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["image 'cacheproof/none:0' is missing: *run: cacheproof images build*"])
+
+
+def test_the_backends_are_those_that_there_are(pytester: pytest.Pytester) -> None:
+    """The plugin lists them itself, since it must not import what it lists."""
+    listed = pytester.runpytest("--chaos-backend=nothing").stderr.str()
+    assert all(f"'{name}'" in listed or name in listed for name in BACKENDS)
+
+
+def test_the_header_names_the_backend(pytester: pytest.Pytester) -> None:
+    """Unless it is the usual one."""
+    pytester.makepyfile("def test_nothing(): ...")
+    result = pytester.runpytest_subprocess("-m", "chaos", "--chaos-backend=docker", "--chaos-report=r")
+    result.stdout.fnmatch_lines(["cacheproof: profile default, seed 0, report in r, servers from docker"])
 
 
 def test_other_sessions_are_left_alone(pytester: pytest.Pytester) -> None:

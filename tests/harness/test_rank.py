@@ -2,9 +2,33 @@
 
 from itertools import pairwise
 
+import pytest
+
 from cacheproof.harness.rank import count_preemptions, count_struck, plainer_forms, rank, weight
 from cacheproof.harness.reading import operations_of
-from cacheproof.models.decision import Advance, Crash, Deliver, Fate, InFlight, Invoke
+from cacheproof.models.decision import (
+    Advance,
+    Arrive,
+    Crash,
+    Decision,
+    Deliver,
+    Evict,
+    Failover,
+    Fate,
+    Flush,
+    Freeze,
+    InFlight,
+    Invoke,
+    Lag,
+    Manner,
+    Partition,
+    Pause,
+    Replicate,
+    ServerName,
+    Skew,
+    Start,
+    Survived,
+)
 
 READ, WRITE = Invoke(0, "read", "k"), Invoke(1, "write", "k")
 A, B = Deliver(0), Deliver(1)
@@ -50,3 +74,41 @@ def test_odd_decisions_have_plainer_forms() -> None:
     assert list(plainer_forms(Deliver(0, 2))) == [A]
     assert list(plainer_forms(Deliver(0, fate=Fate.REPLY_LOST))) == [Deliver(0, fate=Fate.REQUEST_LOST)]
     assert list(plainer_forms(Crash(0, InFlight.RUNS))) == [Crash(0, InFlight.CANCELLED)]
+
+
+CACHE = ServerName.CACHE
+
+
+@pytest.mark.parametrize(
+    ("odd", "plain"),
+    [
+        (Deliver(0, fate=Fate.DELAYED), Deliver(0, fate=Fate.REPLY_LOST)),
+        (Partition(CACHE, 0, Manner.SILENT), Partition(CACHE, 0)),
+        (Partition(CACHE, None, Manner.REPLIES), Partition(CACHE)),
+        (Start(CACHE, Survived.SYNCED, 2), Start(CACHE, Survived.SYNCED, 1)),
+        (Start(CACHE, Survived.SNAPSHOT, 1), Start(CACHE, Survived.SNAPSHOT)),
+        (Failover(1), Failover(0)),
+    ],
+)
+def test_faults_have_plainer_forms(odd: Decision, plain: Decision) -> None:
+    """A zombie is odder than a lost reply, silence than a refusal, and the more is lost the odder."""
+    assert list(plainer_forms(odd)) == [plain]
+    assert rank((plain,)) < rank((odd,)) or any(plainer_forms(plain))
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        *(Deliver(0, fate=Fate.REFUSED, error="loading"), Partition(CACHE), Failover(0), Freeze(CACHE)),
+        *(Start(CACHE), Pause(0), Skew(0, 5.0), Flush(), Evict("k"), Lag(), Replicate(), Arrive(0)),
+    ],
+)
+def test_most_faults_are_as_plain_as_they_get(decision: Decision) -> None:
+    """Nothing could take their place that says less."""
+    assert list(plainer_forms(decision)) == []
+
+
+def test_a_fault_that_strikes_within_an_operation_reads_worse() -> None:
+    """Whatever kind it is, as long as it takes no step of an operation."""
+    for fault in (Freeze(CACHE), Partition(CACHE, 0), Pause(0), Skew(0, 1.0), Failover(0), Lag(), Evict("k")):
+        assert rank((READ, A, A, fault)) < rank((READ, A, fault, A))

@@ -1,6 +1,10 @@
 """How a schedule reads: operations, faults, and the tools that cut and respell."""
 
+from typing import get_args
+
 from cacheproof.harness.reading import (
+    OWNED,
+    WORLD,
     appearance,
     changed_at,
     client_of,
@@ -13,8 +17,24 @@ from cacheproof.harness.reading import (
     respell,
     without,
 )
-from cacheproof.models.decision import Advance, Crash, Deliver, Fate, Invoke, Restart
+from cacheproof.models.decision import (
+    Advance,
+    Arrive,
+    Crash,
+    Decision,
+    Deliver,
+    Fate,
+    Heal,
+    Invoke,
+    Partition,
+    Pause,
+    Restart,
+    Resume,
+    ServerName,
+    Skew,
+)
 
+CACHE = ServerName.CACHE
 READ, WRITE = Invoke(0, "read", "k"), Invoke(1, "write", "k")
 RACE = (READ, Deliver(0), WRITE, Deliver(1), Deliver(0), Advance(1.0))
 
@@ -57,6 +77,29 @@ def test_faults_are_all_but_invocations_and_plain_deliveries() -> None:
         *(False, False, True, True)
     ]
     assert is_fault(Deliver(0, fate=Fate.REPLY_LOST))
+
+
+def test_every_decision_is_of_a_client_or_of_the_world() -> None:
+    """A decision that is added has to be in one of the two."""
+    assert {*OWNED, *WORLD} == set(get_args(Decision)) and set(OWNED).isdisjoint(WORLD)
+
+
+def test_faults_of_the_world_belong_to_no_operation() -> None:
+    """They stand between its steps, even those that name its client."""
+    decisions = (READ, Pause(0), Deliver(0), Skew(0, 1.0), Resume(0), Deliver(0), Arrive(0))
+    (only,) = operations_of(decisions)
+    assert (only.steps, only.faults, only.ends) == ((0, 2, 5), (), True)
+    assert [is_fault(decision) for decision in decisions] == [False, True, False, True, True, False, True]
+    assert all(client_of(decision) is None for decision in (Pause(0), Skew(0, 1.0), Arrive(0)))
+
+
+def test_a_fault_follows_the_client_that_it_names() -> None:
+    """One that names nobody in particular is everybody's, and stays so."""
+    schedule = (Partition(CACHE, 3), Partition(CACHE), Heal(CACHE, 1), Pause(3), Arrive(1), Skew(3, 1.0))
+    assert renumber(schedule, {3: 0, 1: 2}) == (
+        *(Partition(CACHE, 0), Partition(CACHE), Heal(CACHE, 2), Pause(0), Arrive(2), Skew(0, 1.0)),
+    )
+    assert moved(Partition(CACHE, 0), {3: 0}) == Partition(CACHE, 0)
 
 
 def test_cutting_and_moving() -> None:

@@ -33,3 +33,19 @@ def test_an_observer_sees_every_event_after_it_was_recorded() -> None:
     finally:
         clock.close()
     assert seen == [(event, number) for number, event in enumerate(events, start=1)]
+
+
+def test_what_has_turned_out_otherwise_is_amended() -> None:
+    """The event keeps its place and time, and nobody who observes is told again."""
+    clock = RunClock.create()
+    try:
+        record = Recorder(Scenario(), clock)
+        seen = []
+        record.observer = seen.append
+        event = record(Faulted, fault="advance", detail=5.0)
+        record(Entered, phase=Phase.HEAL)
+        record.amend(event, detail=2.0)
+    finally:
+        clock.close()
+    assert record.history().events[0] == Faulted(index=0, at_s=0.0, fault="advance", detail=2.0)
+    assert [item.index for item in seen] == [0, 1]

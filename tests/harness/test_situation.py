@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cacheproof.models.decision import Advance, Manner, Partition, ServerName
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Faulted
 from cacheproof.patterns.cache_aside import CacheAside
@@ -35,7 +36,8 @@ def test_a_waiting_statement_is_cancelled_with_its_client(stage_for: StageFor, c
 def test_a_waiting_statement_outlives_its_client(stage_for: StageFor, caches: ModuleType) -> None:
     """in_flight=runs: the UPDATE of the dead client commits once the holder has committed."""
     lines = stage_for(caches.Delegating).lines(HOLDER_THEN_WAITER.format(how=" runs"))
-    assert lines == [*UNTIL_THE_CRASH, "somebody commits v2", "A ok"]
+    until = [line.replace("B crash", "B crash runs") for line in UNTIL_THE_CRASH]
+    assert lines == [*until, "somebody commits v2", "A ok"]
 
 
 def test_a_crashed_client_takes_nothing_from_a_queue(stage_for: StageFor, caches: ModuleType) -> None:
@@ -61,3 +63,14 @@ def test_a_fault_names_the_operations_that_it_met(stage_for: StageFor) -> None:
     run = stage_for(CacheAside).play("A read, B write, kill, start")  # A fails, B waits for the database
     overlapped = {event.fault: event.overlapped for event in run.history.events if isinstance(event, Faulted)}
     assert overlapped == {"kill": (0, 1), "start": (1,)}
+
+
+def test_who_is_held_back(stage_for: StageFor, caches: ModuleType) -> None:
+    """A client in the middle of an operation, from which a fault keeps something back, and nobody else."""
+    with stage_for(caches.Impatient).open("A write, A ., B write, B ., A write, B write") as execution:
+        assert [execution.is_held_back(client) for client in (0, 1)] == [False, False]
+        execution.take(Partition(ServerName.CACHE, 0, Manner.SILENT))
+        assert [execution.is_held_back(client) for client in (0, 1)] == [True, False]
+        execution.take(Advance(1.0))
+        assert [execution.is_held_back(client) for client in (0, 1)] == [False, False]
+        assert execution.wounded == {0}

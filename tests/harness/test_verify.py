@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cacheproof.chaos.servers.containers import ContainerServers
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.profiles import Profile
 from cacheproof.harness.store import FailureStore
@@ -242,6 +243,8 @@ def test_a_strange_file_is_a_warning(judge: Any, tmp_path: Path) -> None:
     [
         ({"clients": 0}, "clients=0, keys=1: a run needs at least one of each"),
         ({"keys": 0}, "clients=2, keys=0"),
+        ({"backend": "podman"}, "unknown backend 'podman'; choose from "),
+        ({"backend": "docker", "servers": ContainerServers()}, "backend='docker' and servers are both given"),
         ({"profile": "quik"}, "unknown profile 'quik'; choose from quick, default, thorough"),
     ],
 )

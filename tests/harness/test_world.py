@@ -146,3 +146,38 @@ def test_a_session_that_waits_for_itself_is_told_apart(stage_for: StageFor, cach
         world = execution.world
         (waiting,) = [world.session_pid(item.link.upstream) for item in world.wire.waiting()]
         assert world.blocked_by_lock(waiting) and not world.deadlocked(waiting)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        *(
+            "kill database",
+            "A read, freeze cache",
+            "A read, partition cache silent",
+            "A read, A .., A delayed",
+        ),
+        *("A read, A pause", "A skew 60", "lag, B write, B .", "A write, A ., kill database, start database"),
+    ],
+)
+def test_every_run_begins_anew_after_any_fault(stage_for: StageFor, left: str) -> None:
+    """Both servers run and answer everybody, clocks agree, nothing is late and nobody lags."""
+    stage = stage_for(CacheAside)
+    with stage.open(left):
+        pass
+    lines = stage.lines("A read, A ..., B write, B .., B read, B ...")
+    assert [line for line in lines if " ok" in line] == ["A ok v1", "B ok v2", "B ok v2"]
+    assert stage.world.records.behind is None and stage.world.clock.skew_ns(0) == 0
+
+
+def test_a_database_that_was_killed_comes_back_with_its_rows(stage_for: StageFor) -> None:
+    """At the same address; the director's own sessions are new ones."""
+    with stage_for(CacheAside).open("A write, A .") as execution:
+        world = execution.world
+        before = (world.watcher, world.servers.database.address)
+        world.kill_database()
+        assert not world.database_is_up() and not world.servers.database.running
+        world.start_database()
+        assert world.database_is_up() and world.watcher is not before[0]
+        assert world.servers.database.address == before[1]
+        assert world.watcher.query("select value from records").rows == (("v2",),)

@@ -4,7 +4,8 @@
     B GET -> nil           its exchange with the cache, and the reply (nil: none)
     B SELECT -> v1         its exchange with the database
     A write v2             A invokes a write of v2; `@b` anywhere in a line names another key than "k"
-    A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was); `waits`: it has to wait
+    A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was; `delayed`: it is late; `refused`);
+                           `waits`: it has to wait, `late`: it had to
     A commits v2           v2 became visible in the database, by an exchange of A (`?`: nobody knows by whose)
     A ok                   A's operation returned; for a read `ok v1`; or `fail`, `info`
     A crash                a fault; also `kill cache`, `advance 10`, `quiet` (the run came to rest), `final`
@@ -28,7 +29,13 @@ from cacheproof.models.operation import Outcome, Value
 __all__ = ["act"]
 
 _SQL = {"BEGIN", "COMMIT", "DELETE", "INSERT", "ROLLBACK", "SELECT", "UPDATE"}
-_FATES = {"lost": Fate.REQUEST_LOST, "reply-lost": Fate.REPLY_LOST}
+_FATES = {
+    "lost": Fate.REQUEST_LOST,
+    "reply-lost": Fate.REPLY_LOST,
+    "delayed": Fate.DELAYED,
+    "refused": Fate.REFUSED,
+}
+_MARKS = {"waits", "late"}
 
 
 class _Stage:
@@ -80,14 +87,14 @@ def _value(words: list[str]) -> Value:
 def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]) -> Exchanged:
     fate = next((_FATES[word] for word in words if word in _FATES), Fate.DELIVERED)
     name = next((word[1:] for word in words if word.startswith("#")), key)
-    plain = [word for word in words if word not in _FATES and word != "waits" and not word.startswith("#")]
+    plain = [word for word in words if word not in _FATES.keys() | _MARKS and not word.startswith("#")]
     asked, arrow, answer = " ".join(plain).partition("->")
     joined, *rest = asked.split()
     verbs = joined.split("+")
     server = ServerName.DATABASE if verbs[0] in _SQL else ServerName.CACHE
     waits = "waits" in words
     # What the server answered is on record although nobody heard it.
-    answered = not waits and (fate is Fate.DELIVERED or (fate is Fate.REPLY_LOST and bool(arrow)))
+    answered = not waits and fate is not Fate.REQUEST_LOST and (fate is not Fate.REPLY_LOST or bool(arrow))
     return Exchanged(
         *stamp,
         process,
@@ -98,6 +105,7 @@ def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]
         _reply(server, verbs[0], answer.strip(), bool(arrow)) if answered else None,
         fate,
         waits=waits,
+        waited="late" in words,
     )
 
 

@@ -43,10 +43,3 @@ def test_ids_are_unique() -> None:
     """Two guarantees of one id could not be told apart in a report."""
     with pytest.raises(UsageError, match="two guarantees of one id"):
         Contract("double", CONTRACT.guarantees * 2)
-
-
-def test_each_condition_names_its_faults() -> None:
-    """Quiet and concurrent have none; no fault belongs to two conditions."""
-    assert not Condition.QUIET.faults and not Condition.CONCURRENT.faults
-    faults = [fault for condition in Condition for fault in sorted(condition.faults)]
-    assert len(set(faults)) == len(faults) == 6

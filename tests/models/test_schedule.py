@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cacheproof.models.decision import Advance, Deliver, Fate, Invoke
+from cacheproof.models.decision import Advance, Deliver, Fate, Invoke, Kill, ServerName
 from cacheproof.models.errors import UsageError
-from cacheproof.models.schedule import Scenario, Schedule
+from cacheproof.models.schedule import Keeps, Scenario, Schedule
 
 SCHEDULE = Schedule(
     Scenario(clients=3, workers=1, keys=("user:1", "ü"), probes_s=(0.0, 299.0), seed=7),
@@ -14,7 +14,10 @@ SCHEDULE = Schedule(
 )
 
 
-@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule()])
+KEEPING = Schedule(Scenario(keeps=Keeps.EVERYSEC, policy="volatile-ttl"), (Kill(ServerName.CACHE),))
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, KEEPING, Schedule()])
 def test_json_and_back(schedule: Schedule) -> None:
     """Nothing is lost, and the same schedule has the same text."""
     assert Schedule.from_json(schedule.to_json()) == schedule
@@ -43,6 +46,13 @@ def scenario_json(**fields: object) -> str:
     return json.dumps({"format": 1, "scenario": fields, "decisions": []})
 
 
+def test_what_is_rarely_different_is_written_down_only_then() -> None:
+    """What a cache keeps, and its policy; a schedule from before either could be said still reads."""
+    written = [set(schedule.to_dict()["scenario"]) for schedule in (KEEPING, SCHEDULE)]
+    assert written[0] - written[1] == {"keeps", "policy"}
+    assert Schedule.from_json(KEEPING.to_json()).scenario.keeps is Keeps.EVERYSEC
+
+
 def test_fields_of_a_scenario_have_defaults() -> None:
     """An empty scenario is the default one."""
     assert Schedule.from_json(scenario_json()) == Schedule()
@@ -59,6 +69,11 @@ def test_fields_of_a_scenario_have_defaults() -> None:
         ('{"format": 1, "scenario": {}, "decisions": [{}]}', "not a decision"),
         (scenario_json(colour=1), r"unknown fields \['colour'\]"),
         (scenario_json(clients=-1), "clients is -1"),
+        (
+            scenario_json(keeps="all"),
+            "keeps is 'all'; expected one of nothing, snapshots, everysec, always, replica",
+        ),
+        (scenario_json(policy="lru"), "policy is 'lru'; expected one of allkeys-lru, .*, volatile-ttl$"),
         (scenario_json(workers=True), "workers is True"),
         (scenario_json(seed="x"), "seed is 'x'"),
         (scenario_json(keys=[]), r"keys is \[\]"),

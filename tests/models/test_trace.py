@@ -1,18 +1,21 @@
 """An exchange means what its server, verb, reply and operation make of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from cacheproof.models.event import Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.trace import (
+    REPLICA_MARK,
     Step,
     acknowledges,
     acquires,
     commands,
     delivers,
     error_of,
+    is_on_replica,
     locks,
     mentioned,
     operation_at,
@@ -64,6 +67,9 @@ def test_meanings(line: str, f: str, meanings: set[str], act: Act) -> None:
         ("SET v1 NX -> nil", False),
         ("SET v1 NX reply-lost", True),
         ("GET -> nil", True),
+        ("SET v1 delayed waits", False),
+        ("SET v1 delayed late -> OK", True),
+        ("SET v1 refused -> error-readonly", False),
     ],
 )
 def test_effects(line: str, effect: bool, act: Act) -> None:
@@ -101,6 +107,9 @@ def test_the_operation_of_a_process(act: Act) -> None:
         ("BRPOP @none waits", False),
         ("BRPOP @none reply-lost", True),
         ("BRPOP @none lost", False),
+        ("BRPOP @none delayed waits", False),
+        ("BRPOP @none delayed late -> v2", True),
+        ("BRPOP @none refused -> error-loading", False),
         ("LMOVE @none -> v2", False),
         ("UPDATE v2", False),
     ],
@@ -230,3 +239,27 @@ def test_errors(act: Act) -> None:
 def test_locks(script: str, found: set[str], act: Act) -> None:
     """Set with NX, and called a lock or used for nothing else."""
     assert locks(act(script)) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "gone"),
+    [
+        ("XACK @none delayed waits", False),
+        ("XACK @none delayed late -> 1", True),
+        ("XACK @none refused -> error-readonly", False),
+        ("XACK @none reply-lost", True),
+    ],
+)
+def test_an_entry_is_gone_once_its_acknowledgement_has_arrived(line: str, gone: bool, act: Act) -> None:
+    """However late, and whether or not anybody hears of it."""
+    (exchange,) = act(f"A work\nA {line}").exchanges
+    assert acknowledges(exchange) is gone
+
+
+def test_who_was_asked(act: Act) -> None:
+    """The words of a statement tell the replica from the database; a command has no such words."""
+    (exchange,) = act("A read\nA SELECT -> v1").exchanges
+    replica = replace(exchange, request=(f"{REPLICA_MARK}select value", "k"))
+    assert [is_on_replica(item) for item in (exchange, replica, replace(exchange, request=()))] == [
+        *(False, True, False)
+    ]

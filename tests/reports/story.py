@@ -32,7 +32,22 @@ SQL = {
     "delete": "delete from records where key = $1",
 }
 OUTCOMES = {"ok": Outcome.OK, "fail": Outcome.FAIL, "info": Outcome.INFO}
-FAULTS = ("crash", "restart", "kill", "start", "expire", "advance", "heal")
+FAULTS = (
+    *(
+        "crash",
+        "restart",
+        "kill",
+        "start",
+        "expire",
+        "advance",
+        "heal",
+        "arrive",
+        "evict",
+        "failover",
+        "flush",
+    ),
+    *("freeze", "lag", "partition", "pause", "replicate", "resume", "skew", "thaw"),
+)
 CALLS = ("read", "read!", "write", "delete!", "work")
 
 
@@ -89,7 +104,8 @@ class Teller:
         process = self.process(who) if who not in ("*", "cache", "database") else None
         server = ServerName(who) if who in ("cache", "database") else None
         detail: str | float | None = rest[0] if rest else None
-        event = Faulted(*self.stamp, name, process, server, float(rest[0]) if name == "advance" else detail)
+        number = name in ("advance", "skew")
+        event = Faulted(*self.stamp, name, process, server, float(rest[0]) if number else detail)
         if name == "kill" and server is ServerName.CACHE:
             self.cache.clear()
         elif name == "expire":
@@ -133,7 +149,7 @@ class Teller:
         words = words[: words.index("->")] if "->" in words else words
         fates = [Fate(mark) for mark in marks if mark in set(Fate)]
         fate = fates[0] if fates else Fate.DELIVERED
-        quiet = fate is Fate.REQUEST_LOST or "waits" in marks
+        quiet = fate in (Fate.REQUEST_LOST, Fate.REFUSED) or "waits" in marks
         reply = None if quiet else self.answer(words)
         reply = None if fate is Fate.REPLY_LOST else reply if told is None else told
         keys = tuple(key for key in self.initial if key in words)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Exchanged, Invoked
 from cacheproof.models.history import History
+from cacheproof.models.trace import REPLICA_MARK
 from cacheproof.reports.requests import Known, brief_request_words, known_of, reply_words, request_words
 
 ONE = Known(frozenset({"user:1"}), frozenset({"v1", "v2"}))
@@ -50,6 +51,13 @@ def test_commands_say_what_they_do(request_: str, words: str, brief: str) -> Non
     """Commands keep their keys and values; time-outs, groups and scripts are left out."""
     assert request_words(sent(request_), ONE) == words
     assert brief_request_words(sent(request_), ONE) == brief
+
+
+def test_a_replica_is_named() -> None:
+    """Behind the words of the statement, which are the same for both."""
+    exchange = sql("SELECT", f"{REPLICA_MARK}{SELECT}", "user:1")
+    assert request_words(exchange, TWO) == "SELECT … user:1 (replica)"
+    assert brief_request_words(exchange, ONE) == "SELECT (replica)"
 
 
 def test_a_transaction_is_shown_command_by_command() -> None:

@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from cacheproof.models.decision import ServerName
+from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.reports.rows import Row, initial_rows, rows_of
 from cacheproof.reports.steps import steps_of
 
@@ -72,3 +73,56 @@ def test_the_start_is_shown_with_the_key_of_the_finding_first(stories: ModuleTyp
         {CACHE: "empty", DATABASE: "user:2 = v2"},
         {CACHE: "", DATABASE: "user:1 = v1"},
     ]
+
+
+def rows_of_story(stories: ModuleType, text: str) -> list[Row]:
+    """The rows of a story that ends with a stale read by A."""
+    ending = "\n--: heal\n--: drain\n--: quiesce\n--: final-reads\nA: read! user:1\nA: GET user:1\nA: ok v1"
+    found = stories.told(text + ending, ReadAfterWrite(), "stale-set")
+    return list(rows_of(found, steps_of(found)))
+
+
+WRITTEN = """
+A: read user:1
+A: GET user:1
+A: select user:1
+A: SET user:1 v1
+A: ok v1
+B: write user:1 v2
+B: update user:1 v2
+"""
+
+
+def test_a_late_request_is_on_its_way_and_arrives(stories: ModuleType) -> None:
+    """The arrow ends on the way; later it reaches the server, and nobody is pointed at."""
+    found = rows_of_story(
+        stories,
+        "A: read user:1\nA: GET user:1\nA: select user:1\nA: SET user:1 v1 !delayed !waits\nA: fail reset\n"
+        "B: write user:1 v2\nB: update user:1 v2\nB: DEL user:1\nB: ok\n"
+        "A: arrive SET\nA: SET user:1 v1 !delayed !waited",
+    )
+    sent, arrived = [row for row in found if "SET" in row.text and row.target is CACHE]
+    assert (sent.arrow, sent.label) == ("──✗ delayed", "")
+    assert (arrived.arrow, arrived.label, arrived.text[0]) == ("──►", "v1", "·")
+    (fault,) = [row for row in found if "arrives" in row.text]
+    assert (fault.lane, fault.text) == (0, "⇠ its delayed SET arrives")
+
+
+def test_a_refusal_shows_the_error(stories: ModuleType) -> None:
+    """In place of what would have changed; nothing did."""
+    error = '{"error": "READONLY You can\'t write against a read only replica."}'
+    found = rows_of_story(stories, f"{WRITTEN}B: DEL user:1 !refused -> {error}\nB: ok")
+    (refused,) = [row for row in found if "DEL" in row.text]
+    assert refused.label.startswith("✗ READONLY") and refused.label_style == "fault"
+
+
+def test_faults_stand_in_the_lane_of_whom_they_meet(stories: ModuleType) -> None:
+    """A client's in its own, a server's in the server's, what befalls everybody across all."""
+    found = rows_of_story(
+        stories,
+        f"{WRITTEN}A: pause\ncache: freeze\nB: skew 60\n*: evict user:9\nB: partition silent\nA: resume\n"
+        "cache: thaw\nB: ok",
+    )
+    lanes = {row.text.split()[1]: row.lane for row in found if row.style == "fault" and not row.ruled}
+    assert lanes == {"pauses": 0, "freezes": CACHE, "its": 1, "the": 1, "goes": CACHE}
+    assert [row.text for row in found if row.ruled and row.style == "fault"] == ["✕ user:9 is evicted"]

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cacheproof.models.decision import ServerName
+from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Faulted, Invoked, Phase, Returned
+from cacheproof.models.fault import FAULTS
 from cacheproof.models.operation import Outcome
 from cacheproof.reports.words import (
     PHASE_NOTES,
@@ -118,6 +119,14 @@ def test_calls_and_outcomes() -> None:
     assert outcome_words(Returned(1, 0.0, 0, Outcome.INFO, None), write) == "outcome unknown"
 
 
+def started(detail: str) -> Faulted:
+    return Faulted(0, 0.0, "start", server=ServerName.CACHE, detail=detail)
+
+
+def cut(manner: str, process: int | None = None) -> Faulted:
+    return Faulted(0, 0.0, "partition", process, ServerName.CACHE, manner)
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
@@ -126,7 +135,35 @@ def test_calls_and_outcomes() -> None:
         (Faulted(0, 0.0, "restart", 0), "↻ starts anew"),
         (Faulted(0, 0.0, "kill", server=ServerName.CACHE), "✕ is killed"),
         (Faulted(0, 0.0, "start", server=ServerName.CACHE), "↻ starts, empty"),
-        (Faulted(0, 0.0, "start", server=ServerName.DATABASE), "↻ starts"),
+        (Faulted(0, 0.0, "start", server=ServerName.DATABASE), "↻ starts, and recovers"),
+        (started("everything"), "↻ starts, with all it held"),
+        (started("synced"), "↻ starts, with what was on the disk"),
+        (started("synced, 1 write behind"), "↻ starts, with what was on the disk but for the last write"),
+        (started("snapshot, 2 writes behind"), "↻ starts, from its snapshot but for the last 2 writes"),
+        (started("odd"), "↻ starts, odd"),
+        (Faulted(0, 0.0, "failover", server=ServerName.CACHE, detail=0), "✕ fails over to its replica"),
+        (Faulted(0, 0.0, "failover", detail=1), "✕ fails over to its replica, without the last write"),
+        (Faulted(0, 0.0, "failover", detail=2), "✕ fails over to its replica, without the last 2 writes"),
+        (Faulted(0, 0.0, "freeze", server=ServerName.CACHE), "✕ freezes"),
+        (Faulted(0, 0.0, "thaw", server=ServerName.CACHE), "↻ goes on"),
+        (Faulted(0, 0.0, "pause", 0), "✕ pauses"),
+        (Faulted(0, 0.0, "resume", 0), "↻ goes on"),
+        (Faulted(0, 0.0, "skew", 0, detail=3600.0), "⏱ its wall clock jumps 1 h ahead"),
+        (Faulted(0, 0.0, "skew", 0, detail=-5.0), "⏱ its wall clock jumps 5 s back"),
+        (Faulted(0, 0.0, "skew", 0), "⏱ its wall clock jumps 0 s back"),
+        (cut("refuse"), "✕ refuses connections"),
+        (cut("silent", 0), "✕ the cache is out of reach"),
+        (cut("requests"), "✕ receives nothing"),
+        (cut("replies", 1), "✕ the cache is not heard any more"),
+        (cut("odd"), "✕ odd"),
+        (Faulted(0, 0.0, "heal", server=ServerName.CACHE), "↻ can be reached again"),
+        (Faulted(0, 0.0, "heal", 0, ServerName.CACHE), "↻ the cache is back"),
+        (Faulted(0, 0.0, "arrive", 0, ServerName.CACHE, detail="SET"), "⇠ its delayed SET arrives"),
+        (Faulted(0, 0.0, "evict", detail="user:1"), "✕ user:1 is evicted"),
+        (Faulted(0, 0.0, "flush", server=ServerName.CACHE, detail="keys"), "✕ is flushed"),
+        (Faulted(0, 0.0, "flush", server=ServerName.CACHE, detail="scripts"), "✕ forgets its scripts"),
+        (Faulted(0, 0.0, "lag", server=ServerName.DATABASE), "✕ its replica falls behind"),
+        (Faulted(0, 0.0, "replicate", server=ServerName.DATABASE), "↻ its replica catches up"),
         (Faulted(0, 0.0, "expire", detail="user:1"), "⏱ user:1 expires"),
         (Faulted(0, 0.0, "advance", detail=300.0), "⏱ 300 s pass"),
         (Faulted(0, 0.0, "gremlin"), "✕ gremlin"),
@@ -136,6 +173,13 @@ def test_calls_and_outcomes() -> None:
 def test_faults_have_words(event: Faulted, words: str) -> None:
     """Every fault that is known has its words, and one that is not has generic ones."""
     assert fault_words(event) == words
+
+
+def test_every_fault_of_the_catalogue_has_words_of_its_own() -> None:
+    """Generic ones are for what is not in it; a fate of a message is no fault of its own."""
+    fates = {fate.value for fate in Fate}
+    told = {name: fault_words(Faulted(0, 0.0, name, detail=1.0)) for name in FAULTS if name not in fates}
+    assert [name for name, words in told.items() if words == f"✕ {name} 1"] == []
 
 
 def test_every_phase_has_a_note() -> None:

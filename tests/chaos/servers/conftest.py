@@ -1,17 +1,25 @@
-"""Embedded servers for the tests beside, and ways to see processes end without sleeping."""
+"""Embedded servers for the tests beside, a Docker engine if one answers, and ways to see processes end."""
 
+import importlib.util
 import os
 import select
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import psycopg
 import pytest
 import redis
 
+from cacheproof.chaos.servers.containers import ContainerServers
 from cacheproof.chaos.servers.embedded import EmbeddedServers
+from cacheproof.chaos.servers.engine import Engine, connect_engine
+from cacheproof.chaos.servers.images import BUILT
+from cacheproof.chaos.servers.recipes import build_images
+from cacheproof.models.errors import EnvironmentFault
 
 Ended = Callable[[], bool]
 
@@ -80,3 +88,40 @@ def script(open_folder: Path) -> Callable[[str, str], Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def docker() -> ModuleType:
+    """The Docker engine that is none (see fakedocker.py).  Test folders are no packages: it is loaded by path."""
+    name = "cacheproof_tests_chaos_servers_fakedocker"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fakedocker.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A real Docker engine; without one, whoever needs it is skipped, with the reason."""
+    try:
+        found = connect_engine()
+    except EnvironmentFault as fault:
+        pytest.skip(str(fault))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine) -> None:
+    """Images to make containers of, built here if need be."""
+    if not all(engine.image_names(repository) for repository in BUILT.values()):
+        assert len(list(build_images(engine))) == len(BUILT)
+
+
+@pytest.fixture(scope="session")
+def containers(images: None) -> Iterator[ContainerServers]:
+    """One pair for all tests that need no pair of their own; each starts what it needs running."""
+    with ContainerServers() as running:
+        yield running

@@ -174,3 +174,19 @@ def test_remove_folder_gives_up(open_folder: Path, monkeypatch: pytest.MonkeyPat
     (open_folder / "stays").mkdir()
     remove_folder(open_folder / "stays", patience_s=0.0)
     assert (open_folder / "stays").exists()
+
+
+def test_a_folder_that_no_server_runs_in_needs_no_user_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without a name may use servers that are elsewhere."""
+
+    def nobody() -> None:
+        raise EnvironmentFault("user 7 has no name")
+
+    monkeypatch.setattr("cacheproof.chaos.servers.folder.server_user", nobody)
+    with pytest.raises(EnvironmentFault, match="has no name"):
+        make_folder(tmp_path)
+    folder = make_folder(tmp_path, for_servers=False)
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    os.close(folder.lock_fd)

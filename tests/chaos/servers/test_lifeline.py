@@ -45,6 +45,19 @@ def test_a_program_runs_until_it_is_killed(lifeline: Lifeline) -> None:
     lifeline.stop("it")
 
 
+def test_a_paused_program_is_there(lifeline: Lifeline) -> None:
+    """Stopped by the kernel, and running again afterwards."""
+    pid = lifeline.spawn(SLEEP)
+    lifeline.pause("it")
+    assert _state(pid) == "T" and lifeline.exit_code("it") is None
+    lifeline.resume("it")
+    assert _state(pid) != "T"
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_what_cannot_be_started_is_a_fault(lifeline: Lifeline) -> None:
     """The fault carries the title of the program and the cause."""
     with pytest.raises(EnvironmentFault, match="The program cannot be started: .*No such file"):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,68 @@ def test_server_that_died_by_itself(server: Server, watch: Watch) -> None:
     assert ended()
     assert not server.running and server.pid is None
     server.start()
+    assert server.running
+
+
+def states(pid: int) -> set[str]:
+    """How a process and its children are, in the kernel's letters."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    stats = (Path(f"/proc/{one}/stat").read_text() for one in (pid, *children))
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
+def test_pause_and_resume(server: Server) -> None:
+    """No process of a paused server computes, all of a resumed one may; twice is once.  It counts as running."""
+    pid = server.pid
+    assert pid is not None
+    server.resume()
+    for _ in range(2):
+        server.pause()
+    assert states(pid) == {"T"} and server.running
+    for _ in range(2):
+        server.resume()
+    assert "T" not in states(pid)
+
+
+def test_a_paused_server_answers_when_it_is_resumed(server: Server) -> None:
+    """Connections stay open, and what was asked meanwhile is answered afterwards."""
+    asks, answer = {
+        ServerName.CACHE: (b"PING\r\n", b"+"),
+        ServerName.DATABASE: (bytes((0, 0, 0, 8, 4, 210, 22, 47)), b"N"),  # an SSLRequest: no
+    }[server.name]
+    with socket.socket(server.address.family) as line:
+        line.connect(server.address.sockaddr)
+        server.pause()
+        line.sendall(asks)
+        line.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+        server.resume()
+        line.settimeout(10)
+        assert line.recv(1) == answer
+
+
+def test_a_paused_server_can_be_killed(server: Server) -> None:
+    """And comes back unpaused; what does not run cannot be paused, which is no error."""
+    server.pause()
+    server.kill()
+    assert not server.running
+    server.pause()
+    server.resume()
+    server.start()
+    assert server.pid is not None and "T" not in states(server.pid)
+
+
+def test_restart_is_another_process_at_the_same_address(server: Server) -> None:
+    """From a pause as well, and also if it did not run."""
+    pid, address = server.pid, server.address
+    server.restart()
+    assert server.running and server.pid not in (None, pid) and server.address == address
+    server.pause()
+    server.restart()
+    assert server.pid is not None and "T" not in states(server.pid)
+    server.kill()
+    server.restart()
     assert server.running
 
 

@@ -35,6 +35,26 @@ def test_each_start_is_another_process_at_the_same_address(servers: EmbeddedServ
     assert len(seen) == 10
 
 
+def test_pause_concerns_the_one_that_serves(servers: EmbeddedServers) -> None:
+    """It does not answer until it is resumed, also after a kill has exchanged the two."""
+    servers.cache.kill()
+    servers.cache.start()
+    with redis.Redis(unix_socket_path=str(servers.cache.address), socket_timeout=0.1) as client:
+        client.ping()
+        servers.cache.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        servers.cache.resume()
+        assert client.ping()
+
+
+def test_restart_is_another_process(servers: EmbeddedServers) -> None:
+    """At the same address."""
+    pid = servers.cache.pid
+    servers.cache.restart()
+    assert servers.cache.running and servers.cache.pid not in (None, pid)
+
+
 def test_start_and_kill_are_idempotent(servers: EmbeddedServers) -> None:
     """A second start or kill changes nothing."""
     pid = servers.cache.pid

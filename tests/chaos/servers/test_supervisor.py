@@ -137,6 +137,44 @@ def test_stop_says_farewell_first(talk: Talk) -> None:
     assert talk.ask("poll", name="it") == {"exit": 5}
 
 
+def test_pause_reaches_descendants(talk: Talk) -> None:
+    """All of them are stopped when the answer is there, and go on after `resume`; a stranger is left alone."""
+    log = talk.folder / "pids"
+    other = talk.spawn("/bin/sleep", "1000", name="other")["pid"]
+    lines = "setsid sleep 1000 & echo $! ; setsid sh -c 'sleep 1000 & echo $! ; wait' & wait"
+    main = talk.spawn("/bin/sh", "-c", lines, log=str(log))["pid"]
+    pids = [main, *_lines(log, 2)]
+    for _ in range(2):
+        assert talk.ask("pause", name="it") == {}
+        assert {_state(pid) for pid in pids} == {"T"} and _state(other) != "T"
+    for _ in range(2):
+        assert talk.ask("resume", name="it") == {}
+        assert "T" not in {_state(pid) for pid in pids}
+    assert talk.ask("poll", name="it") == {"exit": None}
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_what_has_ended_is_not_paused(talk: Talk, watch: Watch) -> None:
+    """A process id that is free again may be somebody else's."""
+    assert watch(talk.spawn("/bin/true")["pid"])()
+    assert talk.ask("pause", name="it") == talk.ask("resume", name="it") == {}
+    assert "KeyError" in talk.ask("pause", name="never spawned")["error"]
+
+
+def test_a_paused_program_hears_its_farewell(talk: Talk) -> None:
+    """It is resumed first, and ends by itself."""
+    ready = talk.folder / "ready"
+    lines = "trap 'exit 5' QUIT; echo 1; while :; do sleep 0.01; done"
+    talk.spawn("/bin/sh", "-c", lines, farewell=3, log=str(ready))
+    _lines(ready, 1)
+    talk.ask("pause", name="it")
+    talk.ask("stop", name="it")
+    assert talk.ask("poll", name="it") == {"exit": 5}
+
+
 def test_killed_program_leaves_no_lock_and_no_shared_memory(talk: Talk) -> None:
     """The System V segment named in line 7 of a postmaster.pid is removed, and so is each lock file."""
     libc = ctypes.CDLL(None)

@@ -36,8 +36,11 @@ class Outcome:
 
 
 class Director:
-    def __init__(self, clock: RunClock, pid: int, registrar: socket.socket, result: socket.socket) -> None:
+    def __init__(
+        self, clock: RunClock, pid: int, registrar: socket.socket, result: socket.socket, held_back: bool
+    ) -> None:
         self.clock, self.pid, self.registrar, self.result = clock, pid, registrar, result
+        self.held_back = held_back
         self.sleepers: list[Sleeper] = []
         self.outcome = Outcome(None, 0)
 
@@ -64,7 +67,11 @@ class Director:
         self.meet_sleepers()
         for sleeper in self.sleepers:
             sleeper.receive()
-        asleep = [(s.deadline_ns, at) for at, s in enumerate(self.sleepers) if s.deadline_ns is not None]
+        asleep = [
+            (s.deadline_ns, at)
+            for at, s in enumerate(self.sleepers)
+            if s.deadline_ns is not None and (self.held_back or not s.line)
+        ]
         if asleep:
             deadline_ns, at = min(asleep)
             self.clock.set_ns(max(deadline_ns, self.clock.now_ns))
@@ -112,7 +119,10 @@ class Zygote:
         with theirs:
             self.process = subprocess.Popen(command, pass_fds=fds)
 
-    def run(self, scenario: Callable[..., Any], *arguments: Any, attached: bool = True) -> Outcome:
+    def run(
+        self, scenario: Callable[..., Any], *arguments: Any, attached: bool = True, held_back: bool = False
+    ) -> Outcome:
+        """What came of a scenario; the time-outs of its sockets count if something is `held_back` from them."""
         self.clock.set_ns(0)
         file, name = scenario.__code__.co_filename, scenario.__name__
         request = {"file": file, "name": name, "arguments": arguments, "attached": attached}
@@ -123,7 +133,7 @@ class Zygote:
                 fds = [clients_registrar.fileno(), clients_result.fileno()]
                 socket.send_fds(self.line, [json.dumps(request).encode()], fds)
             pid = json.loads(result.recv(65536))["pid"]
-            director = Director(self.clock, pid, registrar, result)
+            director = Director(self.clock, pid, registrar, result, held_back)
             try:
                 return director.conduct()
             finally:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.virtualtime.clocks import to_ns
+from cacheproof.chaos.virtualtime.installation import go_by_clock_of
+from cacheproof.chaos.virtualtime.membership import RUN
 
 START = 1_577_836_800
 SECOND = 10**9
@@ -236,3 +238,27 @@ def test_to_ns_refuses_what_is_too_long() -> None:
     """A duration that the clock could not hold is refused in words."""
     with pytest.raises(OverflowError, match="too long; give at most"):
         to_ns(1e15)
+
+
+def tell_walls() -> list[list[float | str]]:
+    """All that a wall clock says, by the clock of nobody in particular, of client 3, and of client 0 again."""
+    told: list[list[float | str]] = []
+    for client, ahead_ns in ((0, 0), (3, 60 * SECOND), (3, -3600 * SECOND), (0, 0)):
+        RUN.clock.set_skew_ns(3, ahead_ns)  # type: ignore[union-attr]  # in a run there is one
+        go_by_clock_of(client)
+        told.append([time.time() - START, time.clock_gettime(time.CLOCK_TAI) - START, time.monotonic()])
+        told[-1] += [early_time() - START, early_datetime.now(datetime.UTC).isoformat(), time.ctime()[11:19]]
+    return told
+
+
+def test_a_wall_clock_is_off_and_no_other(run: Any) -> None:
+    """`time.time` and the calendar, however they were imported; what measures is the same for all."""
+    zero, ahead, behind, again = run(tell_walls).value
+    assert [row[:4] for row in (zero, ahead, behind, again)] == [
+        [0, 0, 100_000, 0],
+        [60, 60, 100_000, 60],
+        [-3600, -3600, 100_000, -3600],
+        [0, 0, 100_000, 0],
+    ]
+    assert (ahead[4], behind[4]) == ("2020-01-01T00:01:00+00:00", "2019-12-31T23:00:00+00:00")
+    assert zero == again and zero[5] != ahead[5]

@@ -35,6 +35,23 @@ def test_installed_once(run: Any) -> None:
     assert run(install_again).value.startswith("virtual time is installed in this process already")
 
 
+def sleep_in_two_threads(prepared: bool) -> list[str]:
+    if prepared:
+        virtualtime.prepare()
+    thread = threading.Thread(target=lambda: time.sleep(1))
+    thread.start()
+    thread.join()
+    time.sleep(1)
+    return [f"thread {thread.native_id}", f"thread {threading.get_native_id()}"]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_thread_that_is_prepared_comes_first(run: Any, prepared: bool) -> None:
+    """Its channel is there before it sleeps; else those come first that sleep first."""
+    outcome = run(sleep_in_two_threads, prepared)
+    assert outcome.sleepers == (outcome.value[::-1] if prepared else outcome.value)
+
+
 def test_attach_needs_an_installation() -> None:
     """A client whose zygote installed nothing is told so."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -263,7 +263,8 @@ def be_interrupted() -> list[Any]:
 def test_interrupted_while_served(run: Any) -> None:
     """A thread that is interrupted just as its turn comes passes it on to the next in line."""
     outcome = run(be_interrupted)
-    assert outcome.value == ["interrupted", [True, 1 * SECOND]]
+    assert len(outcome.value) == 2  # either may be the first to say so
+    assert "interrupted" in outcome.value and [True, 1 * SECOND] in outcome.value
     assert outcome.wakes_ns == [1 * SECOND, 2 * SECOND]
 
 

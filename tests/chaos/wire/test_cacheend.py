@@ -1,6 +1,8 @@
-"""What links to one cache share: answers to set-up, and the numbers of links."""
+"""What links to one cache share: answers to set-up, the numbers of links, what commands are like."""
 
 from typing import Any
+
+import pytest
 
 from cacheproof.chaos.wire.cacheend import FIRST_NUMBER
 from cacheproof.chaos.wire.resp import Command
@@ -45,3 +47,20 @@ def test_numbers_of_links_become_those_of_the_server(network: Any) -> None:
     ):
         command = Command.of(*words.split())
         assert end.with_server_numbers(command) is command
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("GET", {"readonly", "fast", "keys"}),
+        ("SET", {"write", "denyoom", "keys"}),
+        ("FLUSHALL", {"write"}),
+        ("EVAL", {"noscript", "stale", "skip_monitor", "no_mandatory_keys", "movablekeys", "keys"}),
+        ("NOSUCH", set()),
+    ],
+)
+def test_what_a_command_is_like(network: Any, name: str, flags: set[str]) -> None:
+    """In the server's own words, asked once."""
+    assert network.cache.flags(name) == flags
+    network.cache.pool.clear()
+    assert network.cache.flags(name) is network.cache.known[name]

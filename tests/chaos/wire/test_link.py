@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.wire.pgmessages import query
+from cacheproof.models.decision import Manner, ServerName
 from cacheproof.models.errors import EnvironmentFault
 
 
@@ -140,3 +141,55 @@ def test_a_client_that_never_reads_is_the_harness_s_fault(
     with pytest.raises(EnvironmentFault, match="client 0 did not read a reply of 3 bytes"):
         client.link.send(b"abc")
     client.link._client = real
+
+
+@pytest.mark.parametrize("manner", [Manner.SILENT, Manner.REQUESTS, Manner.REPLIES, None])
+def test_a_fault_keeps_back_what_is_next(network: Any, manner: Manner | None) -> None:
+    """A partition or a frozen server (None): every request without a reply, until it is over; nothing else."""
+    client, idle, other = network.redis(), network.redis(), network.redis(process=1)
+    for each in (client, other):
+        each.ask("GET a")
+    assert not any(link.held_back for link in network.wire.all_links())
+    _fail(network, manner)
+    held = [link for link in network.wire.all_links() if link.held_back]
+    assert held == ([client.link, other.link] if manner is None else [client.link])
+    assert network.wire.is_held_back(client.link.line)
+    assert not network.wire.is_held_back(idle.link.line)
+    _mend(network, manner)
+    assert not any(link.held_back for link in network.wire.all_links())
+    assert not network.wire.is_held_back(client.link.line)
+
+
+def _fail(network: Any, manner: Manner | None) -> None:
+    if manner is None:
+        network.wire.freeze(ServerName.CACHE)
+    else:
+        network.wire.cut(0, ServerName.CACHE, manner)
+    assert network.wire.is_held_up
+
+
+def _mend(network: Any, manner: Manner | None) -> None:
+    if manner is None:
+        network.wire.thaw(ServerName.CACHE)
+    else:
+        network.wire.mend(0, ServerName.CACHE)
+    assert not network.wire.is_held_up
+
+
+def test_a_fault_keeps_back_set_up_and_what_is_parked(network: Any) -> None:
+    """But not an exchange that its server keeps waiting: it would wait without the fault as well."""
+    greeting, waiting = network.redis(), network.redis()
+    waiting.ask("BLPOP a 0")
+    waiting.link.head.delivered = True
+    network.wire.freeze(ServerName.CACHE)
+    greeting.ask("HELLO 3")
+    assert (greeting.link.held_back, waiting.link.held_back) == (True, False)
+    waiting.link.head.parked = True
+    assert waiting.link.held_back
+
+
+def test_a_line_is_what_the_client_calls_its_connection(network: Any) -> None:
+    """The port at the far end and its own."""
+    client = network.redis()
+    line = client.socket.getpeername()[1] << 16 | client.socket.getsockname()[1]
+    assert client.link.line == line

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cacheproof.chaos.wire.pglink import REPLICA_OPTIONS
 from cacheproof.chaos.wire.pgmessages import (
     cancel_request,
     encode,
@@ -16,6 +17,7 @@ from cacheproof.chaos.wire.pgmessages import (
     startup,
 )
 from cacheproof.models.decision import ServerName
+from cacheproof.models.refusal import REFUSALS
 
 SESSION = {"user": "cacheproof", "database": "records"}
 SYNC = encode(b"S")
@@ -334,3 +336,131 @@ def test_a_message_that_is_no_part_of_the_protocol_is_noted(network: Any) -> Non
     client.send(b"Z\0\0\0\5I")
     assert not client.is_open()
     assert network.wire.broken[0].startswith("client 0 sent the database what is not its protocol")
+
+
+# ── errors in the place of a reply ──────────────────────────────────────────────────────────────────────────
+
+
+def met(network: Any) -> set[str]:
+    """The errors that could take the place of the exchange that waits."""
+    (pending,) = network.pending()
+    return {name for name, item in REFUSALS.items() if pending.link.can_refuse(pending, item)} - CACHE_ERRORS
+
+
+CACHE_ERRORS = {name for name, item in REFUSALS.items() if item.server is ServerName.CACHE}
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("select value from things", {"serialization", "statement-timeout"}),
+        ("select value from things FOR no key UPDATE", {"serialization", "deadlock", "statement-timeout"}),
+        ("update things set value = 'v1'", {"serialization", "deadlock", "statement-timeout"}),
+        ("begin; select 1", {"serialization", "statement-timeout"}),
+        ("commit", {"serialization"}),
+        ("end", {"serialization"}),
+        ("rollback", set()),
+        ("abort", set()),
+    ],
+)
+@pytest.mark.parametrize("asking", [query, extended])
+def test_which_errors_a_statement_can_meet(network: Any, asking: Any, sql: str, expected: set[str]) -> None:
+    """A plain SELECT waits for no lock, a COMMIT for no time-out, and giving up always succeeds."""
+    if asking is extended and ";" in sql:
+        return  # the extended protocol has one statement at a time
+    network.postgres().send(asking(sql))
+    assert met(network) == expected
+
+
+def test_a_statement_that_would_fail_anyway_meets_no_other_error(network: Any) -> None:
+    """After an error in a transaction the server has but one answer."""
+    client = network.postgres()
+    client.run(query("begin; select 1"))
+    client.run(query("select 1 / 0"))
+    client.send(query("select value from things"))
+    assert met(network) == set()
+
+
+def test_what_prepares_a_statement_as_well_is_not_refused(network: Any) -> None:
+    """It would have been prepared all the same, and be there for the next Bind."""
+    client = network.postgres()
+    name = encode(b"P", b"s1\0select value from things\0" + struct.pack(">H", 0))
+    bind = encode(b"B", b"\0s1\0" + struct.pack(">HHH", 0, 0, 0))
+    client.send(name + bind + encode(b"E", b"\0" + struct.pack(">i", 0)) + SYNC)
+    assert met(network) == set()
+    network.deliver()
+    client.messages()
+    client.send(bind + encode(b"E", b"\0" + struct.pack(">i", 0)) + SYNC)
+    assert "serialization" in met(network)
+
+
+def test_a_cycle_without_an_end_is_not_refused(network: Any) -> None:
+    """Nor is what a Sync would commit that was carried out before."""
+    client = network.postgres()
+    client.send(extended("select 1").removesuffix(SYNC) + encode(b"H"))
+    assert met(network) == set()
+    network.deliver()
+    client.send(SYNC)
+    assert met(network) == set()
+
+
+def refuse(network: Any, name: str) -> Any:
+    """Refuse the exchange that waits; returns what a history has of it."""
+    (pending,) = network.pending()
+    answer = pending.link.refuse(pending, REFUSALS[name])
+    pending.link.send(answer.raw)
+    network.wire.finish(pending)
+    assert answer.failed
+    return answer.reply
+
+
+@pytest.mark.parametrize("asking", [query, extended])
+def test_a_statement_that_is_refused_does_nothing(network: Any, pg: Any, asking: Any) -> None:
+    """The client sees the server's own error, and its session goes on."""
+    client = network.postgres()
+    client.send(asking("update things set value = 'v1'"))
+    assert refuse(network, "deadlock")["error"] == "40P01 deadlock detected"
+    error, ready = client.messages()
+    assert b"C40P01\0" in error.payload and ready.payload == b"I"
+    assert pg.values(client.run(asking("select value from things"))) == ["v0"]
+
+
+def test_a_transaction_in_which_something_was_refused_has_failed(network: Any, pg: Any) -> None:
+    """As after any error: nothing more can be done in it, and its COMMIT is a ROLLBACK."""
+    client = network.postgres()
+    client.run(query("begin; update things set value = 'v1'"))
+    client.send(query("update things set value = 'v2'"))
+    refuse(network, "serialization")
+    assert client.messages()[-1].payload == b"E"
+    assert b"25P02" in client.run(query("select 1"))[0].payload
+    assert client.run(query("commit"))[0].payload == b"ROLLBACK\0"
+    assert network.direct_rows("select value from things") == [["v0"]]
+
+
+def test_a_commit_that_is_refused_ends_its_transaction(network: Any) -> None:
+    """With nothing of it; the session is outside any transaction, and holds no locks."""
+    client = network.postgres()
+    client.run(query("begin; update things set value = 'v1'"))
+    client.send(query("commit"))
+    assert refuse(network, "serialization")["error"].startswith("40001 ")
+    assert client.messages()[-1].payload == b"I"
+    network.direct.query("set lock_timeout = 1; update things set value = 'free'; reset lock_timeout")
+
+
+def test_the_words_are_the_server_s_own(network: Any) -> None:
+    """Of an error that it can be brought to give."""
+    client = network.postgres()
+    client.run(query("set statement_timeout = 1; select 1"))
+    (error,) = [item for item in client.run(query("select pg_sleep(10)")) if item.tag == b"E"]
+    refusal = REFUSALS["statement-timeout"]
+    assert f"C{refusal.code}\0".encode() in error.payload and f"M{refusal.words}\0".encode() in error.payload
+
+
+def test_a_replica_is_named_in_the_words_of_an_exchange(network: Any) -> None:
+    """By what its session was started with; the statement itself stays as it is."""
+    options = {**SESSION, "options": f"{REPLICA_OPTIONS} -c work_mem=70kB"}
+    client = network.postgres(parameters=options)
+    client.send(query("select 1"))
+    assert network.words() == ["/* replica */ select 1"]
+    network.deliver()
+    assert client.tags() == "TDCZ"

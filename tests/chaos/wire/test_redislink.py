@@ -6,6 +6,7 @@ import pytest
 
 from cacheproof.chaos.wire.resp import CommandParser, encode_command
 from cacheproof.chaos.wire.upstream import RedisUpstream
+from cacheproof.models.refusal import REFUSALS
 
 FIRST = 1_000_000
 
@@ -465,3 +466,96 @@ def test_commands_are_told_apart_from_what_is_special(network: Any) -> None:
         assert network.words() == [words]
         network.deliver()
     assert CommandParser().feed(encode_command("get"))[0].name == "GET"
+
+
+# ── errors in the place of a reply ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("words", "met"),
+    [
+        ("GET a", {"busy", "loading", "moved"}),
+        ("SET a 1", {"busy", "loading", "moved", "oom", "readonly"}),
+        ("DEL a", {"busy", "loading", "moved", "readonly"}),
+        ("EVALSHA abc 1 a", {"busy", "loading", "moved", "oom", "readonly"}),
+        ("PING", {"busy", "loading"}),
+        ("PUBLISH news x", {"busy"}),
+        ("SUBSCRIBE news", {"busy"}),
+        ("NOSUCH a", {"busy", "loading"}),
+    ],
+)
+def test_which_errors_a_command_can_meet(network: Any, words: str, met: set[str]) -> None:
+    """Those that the server could give it: a read is never out of memory, and PUBLISH does not wait for a file."""
+    network.redis().ask(words)
+    (pending,) = network.pending()
+    assert {name for name, item in REFUSALS.items() if pending.link.can_refuse(pending, item)} == met
+
+
+def test_the_errors_are_the_server_s_own(network: Any) -> None:
+    """Where it can be brought to give them without a file, a cluster or a script that never ends."""
+    client, admin = network.redis(), network.admin
+    admin.call("CONFIG", "SET", "maxmemory", "1")
+    out_of_memory = client.call("SET", "a", "1")
+    admin.call("CONFIG", "SET", "maxmemory", "0")
+    admin.call("REPLICAOF", "127.0.0.1", "1")
+    read_only = client.call("SET", "a", "1")
+    admin.call("REPLICAOF", "NO", "ONE")
+    for name, said in (("oom", out_of_memory), ("readonly", read_only)):
+        assert said == {"error": f"{REFUSALS[name].code} {REFUSALS[name].words}"}
+
+
+def refuse(network: Any, client: Any, name: str) -> Any:
+    """Refuse the exchange that waits; returns what a history has of it."""
+    (pending,) = network.pending()
+    answer = pending.link.refuse(pending, REFUSALS[name])
+    client.link.send(answer.raw)
+    network.wire.finish(pending)
+    assert answer.failed
+    return answer.reply
+
+
+def test_a_command_that_is_refused_does_nothing(network: Any) -> None:
+    """The server never hears of it, and the connection goes on."""
+    client = network.redis()
+    client.ask("SET a 1")
+    error = {"error": "OOM command not allowed when used memory > 'maxmemory'."}
+    assert refuse(network, client, "oom") == error
+    assert client.replies() == [error]
+    assert client.link.upstream is None and client.call("GET", "a") is None
+
+
+def test_a_transaction_fails_because_of_what_is_refused_in_it(network: Any) -> None:
+    """Commands that the error cannot meet are queued all the same; EXEC tells of an error before it."""
+    client = network.redis()
+    client.ask("MULTI", "GET a", "SET a 1", "DEL b", "EXEC")
+    assert network.pending()[0].link.can_refuse(network.pending()[0], REFUSALS["oom"])
+    refuse(network, client, "oom")
+    ok, queued, refused, also, aborted = client.replies()
+    assert (ok, queued, also) == ("OK", "QUEUED", "QUEUED")
+    assert refused["error"].startswith("OOM ")
+    assert aborted == {"error": "EXECABORT Transaction discarded because of previous errors."}
+    assert network.admin.call("EXISTS", "a").value == 0
+
+
+def test_a_transaction_that_is_queued_already_is_discarded(network: Any) -> None:
+    """EXEC itself tells of the error, and nothing of it happens, then or later."""
+    client = network.redis()
+    assert client.say("MULTI") == ["OK"] and client.say("SET a 1") == ["QUEUED"]
+    client.ask("EXEC")
+    refuse(network, client, "readonly")
+    (aborted,) = client.replies()
+    assert aborted["error"].startswith("EXECABORT Transaction discarded because of: READONLY You can't write")
+    assert client.call("SET", "b", "2") == "OK"
+    assert network.admin.call("MGET", "a", "b").value == (None, b"2")
+
+
+def test_a_refused_transaction_watches_nothing_any_more(network: Any) -> None:
+    """As after any EXEC: the next one is not hindered by what was watched for the last."""
+    client = network.redis()
+    client.call("WATCH", "a")
+    client.ask("MULTI", "SET b 1", "EXEC")
+    refuse(network, client, "loading")
+    client.replies()
+    network.admin.call("SET", "a", "other")
+    client.ask("MULTI", "SET b 2", "EXEC")
+    assert network.deliver() == ["OK"]

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from cacheproof.chaos.servers.login import Login
 from cacheproof.chaos.servers.server import Address
 from cacheproof.chaos.wire import upstream as module
+from cacheproof.chaos.wire.pgmessages import encode
+from cacheproof.chaos.wire.pgpassword import md5_answer
 from cacheproof.chaos.wire.upstream import (
     PgPool,
     PgUpstream,
@@ -233,3 +236,99 @@ def test_the_greeting_is_that_of_a_session_which_is_kept(network: Any) -> None:
     pool.release(session)
     pool.clear()
     assert session.fileno() == -1
+
+
+# -- logging in --------------------------------------------------------------------------------------------------
+
+
+def authentication(kind: int, rest: bytes = b"") -> bytes:
+    return encode(b"R", kind.to_bytes(4, "big") + rest)
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Iterator[Any]:
+    """`asking(*said)`: a database that says these, one after each message; the address, and what it heard."""
+    heard: list[bytes] = []
+    threads: list[threading.Thread] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def serve(*said: bytes) -> Any:
+            def run() -> None:
+                with listener.accept()[0] as line:
+                    for one in said:
+                        heard.append(line.recv(1000))
+                        line.sendall(one)
+                    line.recv(1000)
+
+            threads.append(threading.Thread(target=run))
+            threads[-1].start()
+            return Address(str(tmp_path / "s"), Login("app", "pencil", "test")), heard
+
+        yield serve
+        for thread in threads:
+            thread.join()
+
+
+LET_IN = authentication(0) + encode(b"K", bytes(8)) + encode(b"Z", b"I")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (authentication(3), b"pencil\0"),
+        (authentication(5, b"salt"), md5_answer("app", "pencil", b"salt") + b"\0"),
+    ],
+)
+def test_passwords_in_clear_and_hashed(asking: Any, asked: bytes, answer: bytes) -> None:
+    """The server's names in the start-up packet, the password when it is asked for, and clients see none of it."""
+    address, heard = asking(asked, LET_IN)
+    session = PgUpstream(address, SESSION)
+    session.close()
+    assert b"user\0app\0database\0test\0" in heard[0]
+    assert heard[1] == encode(b"p", answer)
+    assert b"".join(message.raw for message in session.greeting) == LET_IN
+
+
+def test_a_server_that_does_not_prove_itself(asking: Any) -> None:
+    """SCRAM goes both ways."""
+    address, heard = asking(
+        authentication(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"), authentication(12, b"v=AAAA")
+    )
+    with pytest.raises(EnvironmentFault, match=r"a way that is not supported \(12\)"):
+        PgUpstream(address, SESSION)
+    assert heard[1][:1] == b"p" and heard[1][5:].startswith(b"SCRAM-SHA-256\0")
+
+
+@pytest.mark.parametrize(
+    "asked", [authentication(7), authentication(10, b"OAUTHBEARER\0\0"), authentication(11, b"r=x")]
+)
+def test_other_ways_to_log_in_are_not_supported(asking: Any, asked: bytes) -> None:
+    """GSSAPI, other mechanisms, answers to nothing: who must do what."""
+    address, _ = asking(asked)
+    with pytest.raises(
+        EnvironmentFault, match="let it take a password .scram-sha-256 or md5., or trust this machine"
+    ):
+        PgUpstream(address, SESSION)
+
+
+def test_a_cache_that_refuses_a_connection_says_why(network: Any) -> None:
+    """A password that it did not ask for, say."""
+    address = Address(network.servers.cache.address.sockaddr, Login(password="pencil"))
+    with pytest.raises(
+        EnvironmentFault, match="the cache refused a connection: .*AUTH.* called without any password"
+    ):
+        RedisUpstream(address, 2)
+
+
+def test_connections_without_import_mode_are_ordinary_ones(network: Any) -> None:
+    """A key that real time has expired is gone for them; the pool makes such where it is told to."""
+    pool = RedisPool(network.servers.cache, import_source=False)
+    line = pool.acquire(2)
+    line.call("PSETEX", "a", 1, "v")
+    network.admin.call("DEBUG", "SLEEP", "0.005")
+    network.admin.call("CONFIG", "SET", "import-mode", "no")
+    assert line.call("GET", "a").value is None
+    network.admin.call("CONFIG", "SET", "import-mode", "yes")
+    pool.discard(line)

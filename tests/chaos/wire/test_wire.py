@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cacheproof.chaos.wire.pgmessages import query
-from cacheproof.models.decision import ServerName
+from cacheproof.models.decision import Manner, ServerName
 from cacheproof.models.errors import EnvironmentFault
 
 RESET = struct.pack("ii", 1, 0)
@@ -152,6 +152,19 @@ def test_a_session_that_is_lost_while_something_passes_ends_the_link(network: An
     assert other.call("GET", "a") is None
 
 
+def test_what_a_client_has_left_behind_is_let_go_when_it_goes_on(network: Any) -> None:
+    """Set-up that nobody waits for any more is answered to nobody, and its connection is over."""
+    client = network.redis()
+    network.wire.cut(0, ServerName.CACHE, Manner.SILENT)
+    client.send(b"CLIENT INFO\r\n")
+    client.socket.close()
+    network.until(lambda: not client.link.connected)
+    assert network.links() == [client.link]
+    network.wire.mend(0, ServerName.CACHE)
+    network.wire.go_on(client.link)
+    assert (network.links(), client.link.upstream) == ([], None)
+
+
 def test_closing_leaves_nothing_open(network: Any) -> None:
     """Ports refuse, connections are closed."""
     client = network.redis()
@@ -160,3 +173,182 @@ def test_closing_leaves_nothing_open(network: Any) -> None:
     assert not client.is_open()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+# ── partitions and frozen servers ───────────────────────────────────────────────────────────────────────────
+
+
+def refused(network: Any, process: int = 0) -> bool:
+    """Whether a new connection of the client to the cache is refused."""
+    try:
+        socket.create_connection(("127.0.0.1", network.port(ServerName.CACHE, process))).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_client_is_refused_while_others_are_not(network: Any) -> None:
+    """Its port for this one server closes, and opens again at the same number."""
+    port = network.port(ServerName.CACHE)
+    assert not refused(network, 1) and network.wire.closed_ports() == set()
+    network.wire.cut(0, ServerName.CACHE, Manner.REFUSE)
+    assert refused(network) and not refused(network, 1)
+    assert network.wire.closed_ports() == {port}
+    assert network.wire.is_cut(0, ServerName.CACHE) is Manner.REFUSE
+    assert network.wire.is_cut(1, ServerName.CACHE) is None
+    assert dict(network.wire.cuts()) == {(0, ServerName.CACHE): Manner.REFUSE}
+    network.wire.mend(0, ServerName.CACHE)
+    assert not refused(network) and network.port(ServerName.CACHE) == port
+    network.wire.mend(0, ServerName.CACHE)  # nothing is left to mend
+
+
+def test_a_partition_and_a_server_that_is_down_open_a_port_together(network: Any) -> None:
+    """It is closed for as long as one of the two is there, whichever ends first."""
+    for process in (0, 1):
+        network.port(ServerName.CACHE, process)
+    network.wire.cut(0, ServerName.CACHE, Manner.REFUSE)
+    network.wire.refuse(ServerName.CACHE)
+    network.wire.admit(ServerName.CACHE)
+    assert refused(network, 0) and not refused(network, 1)
+    network.wire.refuse(ServerName.CACHE)
+    network.wire.mend(0, ServerName.CACHE)
+    assert refused(network, 0)
+    network.wire.admit(ServerName.CACHE)
+    assert not refused(network, 0)
+
+
+@pytest.mark.parametrize(
+    ("manner", "arrives", "answers"),
+    [(Manner.SILENT, False, False), (Manner.REQUESTS, False, True), (Manner.REPLIES, True, False)],
+)
+def test_what_passes_in_which_direction(network: Any, manner: Manner, arrives: bool, answers: bool) -> None:
+    """Requests that do not arrive are not pending; set-up is not answered; nothing is lost."""
+    client, other = network.redis(), network.redis(process=1)
+    network.wire.cut(0, ServerName.CACHE, manner)
+    assert network.wire.is_mute(0) and not network.wire.is_mute(1)
+    client.ask("CLIENT GETNAME", "GET a")
+    other.ask("GET b")
+    assert client.replies() == [] and network.words(1) == ["GET b"]
+    assert (client.link.mute, client.link.deaf, client.link.hushed) == (True, not arrives, not answers)
+    network.wire.mend(0, ServerName.CACHE)
+    network.wire.go_on(client.link)
+    assert client.replies() == [None] and network.words() == ["GET a"]
+
+
+def test_requests_behind_set_up_that_is_not_answered_wait(network: Any) -> None:
+    """Whatever is next on a connection that falls silent stays next."""
+    client = network.redis()
+    client.ask("GET a")
+    network.wire.cut(0, ServerName.CACHE, Manner.REPLIES)
+    assert network.words() == ["GET a"]
+    assert network.redis().link.deaf is False  # a new one is as mute as the old
+    assert all(link.mute for link in network.links())
+
+
+def test_a_frozen_server_is_frozen_for_everybody(network: Any) -> None:
+    """Its links answer nothing, the other server's do."""
+    one, two, session = network.redis(), network.redis(process=1), network.postgres()
+    network.wire.freeze(ServerName.CACHE)
+    assert network.wire.is_frozen(ServerName.CACHE) and not network.wire.is_frozen(ServerName.DATABASE)
+    assert network.wire.is_mute(0) and network.wire.is_mute(7)
+    assert (one.link.mute, two.link.mute, session.link.mute) == (True, True, False)
+    assert one.say("PING", "CLIENT GETNAME") == []
+    network.wire.thaw(ServerName.CACHE)
+    assert not (one.link.mute or one.link.hushed) and network.words() == ["PING"]
+
+
+def test_a_partition_outlasts_a_thaw(network: Any) -> None:
+    """Both have to end before anything passes."""
+    client = network.redis()
+    network.wire.freeze(ServerName.CACHE)
+    network.wire.cut(0, ServerName.CACHE, Manner.SILENT)
+    network.wire.thaw(ServerName.CACHE)
+    assert client.link.mute
+    network.wire.mend(0, ServerName.CACHE)
+    assert not client.link.mute
+
+
+def test_pushes_are_not_passed_on_to_whom_nothing_reaches(network: Any) -> None:
+    """They lie at the server, and come when the network works again."""
+    listener, other = network.redis(), network.redis(process=1)
+    listener.call("SUBSCRIBE", "news")
+    network.wire.cut(0, ServerName.CACHE, Manner.SILENT)
+    other.call("PUBLISH", "news", "one")
+    assert not network.wire.overhear() and listener.replies() == []
+    network.wire.mend(0, ServerName.CACHE)
+    assert network.wire.overhear()
+    assert listener.replies() == [["message", "news", "one"]]
+
+
+# ── links that have lost their clients ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_detached_link_is_the_server_s_alone(network: Any) -> None:
+    """The client sees a reset, its session goes on: nobody hears of an end before it is let go."""
+    client = network.postgres()
+    client.run(query("begin; select 1"))
+    link, pid = client.link, client.link.upstream.pid
+    network.wire.detach(link)
+    assert client.is_reset() and network.links() == [] and network.wire.detached == [link]
+    assert network.wire.dropped == []
+    network.wire.let_go(link)
+    assert network.wire.detached == [] and network.wire.dropped == [pid]
+
+
+def test_a_detached_link_is_in_no_partition(network: Any) -> None:
+    """What keeps a client from its server does not keep the server from its work."""
+    client = network.redis()
+    network.wire.cut(0, ServerName.CACHE, Manner.SILENT)
+    network.wire.detach(client.link)
+    assert not (client.link.mute or client.link.deaf or client.link.hushed)
+
+
+def test_what_lies_behind_a_request_without_a_client_is_passed_by(network: Any) -> None:
+    """What needs no decision is carried out up to the next that does; the answers reach nobody."""
+    client = network.redis()
+    client.ask("SET a 1", "CLIENT GETNAME", "GET a")
+    pending, link = network.pending()[0], client.link
+    network.wire.detach(link)
+    network.execute(pending)
+    network.wire.pass_by(pending)
+    assert link.head is not None and link.head.request == ("GET", "a")
+    network.wire.let_go(link)
+    assert list(link.queue) == []
+
+
+def test_a_detached_link_whose_server_has_gone_has_nothing_more_to_do(network: Any) -> None:
+    """What could be passed by is dropped."""
+    client = network.redis()
+    client.ask("SET a 1", "SELECT 1", "GET a")
+    pending, link = network.pending()[0], client.link
+    network.wire.detach(link)
+    network.execute(pending)
+    network.admin.call("CLIENT", "KILL", "ID", link.upstream.id)
+    network.wire.pass_by(pending)
+    assert list(link.queue) == []
+
+
+def test_a_run_ends_for_detached_links_as_well(network: Any) -> None:
+    """With its partitions and frozen servers."""
+    client = network.redis()
+    client.call("GET", "a")
+    network.port(ServerName.CACHE, 1)
+    network.wire.cut(1, ServerName.CACHE, Manner.REFUSE)
+    network.wire.detach(client.link)
+    network.wire.freeze(ServerName.DATABASE)
+    network.wire.end()
+    assert network.wire.detached == [] and dict(network.wire.cuts()) == {}
+    assert not network.wire.is_frozen(ServerName.DATABASE) and client.link.upstream is None
+    assert not refused(network, 1)
+
+
+def test_going_on_with_a_server_that_has_gone_ends_the_connection(network: Any) -> None:
+    """The set-up that was held up cannot be passed on any more."""
+    client = network.redis()
+    client.call("GET", "a")
+    network.wire.freeze(ServerName.CACHE)
+    client.ask("SELECT 1")
+    network.admin.call("CLIENT", "KILL", "ID", client.link.upstream.id)
+    network.wire.thaw(ServerName.CACHE)
+    network.wire.go_on(client.link)
+    assert not client.is_open() and network.links() == []

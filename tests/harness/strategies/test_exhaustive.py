@@ -11,7 +11,17 @@ from cacheproof.harness.runner import Run, Runner
 from cacheproof.harness.strategies.exhaustive import SCOPES, Explorer, SmallScope, scopes_for, steer
 from cacheproof.harness.world import World
 from cacheproof.models.contract import Condition
-from cacheproof.models.decision import Crash, Deliver, Fate
+from cacheproof.models.decision import (
+    Advance,
+    Arrive,
+    Crash,
+    Deliver,
+    Fate,
+    Heal,
+    Manner,
+    Partition,
+    ServerName,
+)
 from cacheproof.models.schedule import Scenario
 from cacheproof.patterns.cache_aside import CacheAside
 from cacheproof.patterns.cache_aside_delete_first import DeleteFirst
@@ -115,6 +125,39 @@ def test_every_exchange_is_lost_both_ways(runner_for: RunnerFor) -> None:
     fine, there, back = Fate.DELIVERED, Fate.REQUEST_LOST, Fate.REPLY_LOST
     assert set(fates) >= {(fine, fine), (fine, there), (fine, back)}
     assert len(fates) == len(set(fates))
+
+
+def test_a_fault_that_goes_on_is_ended_at_every_point(runner_for: RunnerFor) -> None:
+    """One reader, one partition: it is mended before each of its exchanges, or never before the end."""
+    scope = SmallScope("1 reader, one fault", (("read",),), faults=1)
+    runs = every_run(runner_for(CacheAside), scope, Condition.PARTITION)
+    words = [" ".join(type(item).__name__ for item in run.schedule.decisions) for run in runs]
+    assert any("Partition Heal" in item for item in words) and any("Heal" not in item for item in words)
+    assert all(item.count("Partition") <= 1 for item in words)
+    assert len(runs) == len({run.schedule for run in runs})
+
+
+def test_a_request_that_is_late_arrives_at_every_point(runner_for: RunnerFor) -> None:
+    """One reader and one writer, one delayed message: some schedules end stale only because of it."""
+    scope = SmallScope("1 reader × 1 writer, one fault", SCOPES["1 reader × 1 writer"], faults=1)
+    runs = every_run(runner_for(CacheAside), scope, Condition.DELAYED_MESSAGES)
+    late = [run for run in runs if any(isinstance(item, Arrive) for item in run.schedule.decisions)]
+    assert late and len(runs) == len({run.schedule for run in runs})
+    assert sum(map(ends_stale, runs)) > 1
+
+
+def test_who_can_do_nothing_but_wait_gives_up_or_sees_the_end_of_it(runner_for: RunnerFor) -> None:
+    """One writer, and the cache is gone: schedules go on until its operation has ended, one way or the other."""
+    scope = SmallScope("1 writer, one fault", SCOPES["1 writer"], faults=1)
+    runs = every_run(runner_for(CacheAside), scope, Condition.CACHE_DOWN)
+    silent = Partition(ServerName.CACHE, None, Manner.SILENT)
+    cut_off = [run for run in runs if silent in run.schedule.decisions]
+    gave_up = [run for run in cut_off if Advance(5.0) in run.schedule.decisions]
+    assert {run.history.operations[0].outcome.value for run in gave_up} == {"info"}
+    healed = [run for run in cut_off if Heal(ServerName.CACHE) in run.schedule.decisions]
+    assert {run.history.operations[0].outcome.value for run in healed} == {"ok"}
+    assert len(cut_off) == len(gave_up) + len(healed)
+    assert len(runs) == len({run.schedule for run in runs})
 
 
 def test_sequences_never_interleave(runner_for: RunnerFor) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from cacheproof.harness.evidence import fault_happened
 from cacheproof.harness.runner import Run
 from cacheproof.harness.strategies.machine import MOST_MOVES, possible_moves, search
+from cacheproof.harness.strategies.moves import KEEPS
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import Advance, Crash, Deliver, Expire, Fate, Kill, Restart, Start
 from cacheproof.models.read_after_write import ReadAfterWrite
-from cacheproof.models.schedule import Scenario
+from cacheproof.models.schedule import Keeps, Scenario
 from cacheproof.patterns.cache_aside import CacheAside
 
 StageFor = Callable[[Any], Any]
@@ -86,7 +88,17 @@ def test_messages_are_lost_both_ways(stage_for: StageFor) -> None:
     """Requests and replies."""
     runs = found(stage_for(CacheAside), Condition.LOST_MESSAGES, examples=25)
     fates = {item.fate for run in runs for item in run.schedule.decisions if isinstance(item, Deliver)}
-    assert fates == set(Fate)
+    assert fates == {Fate.DELIVERED, Fate.REQUEST_LOST, Fate.REPLY_LOST}
+
+
+@pytest.mark.parametrize("condition", [item for item in Condition if item.faults])
+def test_every_condition_strikes(stage_for: StageFor, condition: Condition) -> None:
+    """Within a few examples a fault of the condition meets somebody, and every run comes to its end."""
+    keeps = KEEPS.get(condition, Keeps.NOTHING)
+    runs = found(stage_for(CacheAside), condition, examples=12, keeps=keeps)
+    assert [run.problem for run in runs if run.problem] == []
+    if condition is not Condition.REPLICA_LAG:  # this cache asks no replica
+        assert any(fault_happened(run.history, condition) for run in runs)
 
 
 def test_a_run_has_an_end(stage_for: StageFor) -> None:
