@@ -121,9 +121,11 @@ class Crew:
             if poll():
                 spins = 0
                 continue
-            # Blocked last: it may have been asleep before what we sent came in, and awake when it had read it.
-            if process.blocked() and self._lines_quiet(process) and process.blocked():
+            # Asleep all the while: it may have slept before what we sent came in, and again after it had answered.
+            asleep = process.asleep()
+            if asleep is not None and self._lines_quiet(process) and process.asleep() == asleep:
                 if not poll():
+                    self._world.sockets.all_heard(self._world.wire.heard)
                     return
                 continue
             spins += 1
@@ -136,15 +138,13 @@ class Crew:
                 raise CacheError(self._hangs(process))
 
     def _lines_quiet(self, process: ClientProcess) -> bool:
-        quiet = self._world.sockets.quiet
-        closed = self._world.wire.closed_ports()
-        if closed and self._world.sockets.connecting(closed):
-            return False  # the kernel has yet to refuse a connection
-        return all(
-            quiet(link.peer, link.here, sent=link.sent, received=link.received)
-            for link in self._world.wire.links(process.number)
+        sockets, wire = self._world.sockets, self._world.wire
+        quiet = all(
+            sockets.quiet(link.peer, link.here, sent=link.sent, received=link.received)
+            for link in wire.links(process.number)
             if link.connected
         )
+        return quiet and not sockets.connecting(wire.ports(), wire.heard)
 
     def _hangs(self, process: ClientProcess) -> str:
         self._world.hangs += 1

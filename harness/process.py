@@ -172,11 +172,15 @@ class ClientProcess:
 
     # -- how it is -----------------------------------------------------------------------------------------
 
-    def blocked(self) -> bool:
-        """Every thread sleeps in the kernel, and everything said to it on its own lines has been read."""
-        if not self._watch.blocked() or unread(self._control.fileno()):
-            return False
-        return not any(unread(sleeper.fileno()) for sleeper in self.sleepers)
+    def asleep(self) -> object | None:
+        """Not None if every thread sleeps in the kernel, and everything said to it on its own lines has been read.
+
+        Answers differ if it has run in between (`ProcessWatch.asleep`).
+        """
+        answer = self._watch.asleep()
+        if answer is None or unread(self._control.fileno()):
+            return None
+        return None if any(unread(sleeper.fileno()) for sleeper in self.sleepers) else answer
 
     def dump_stacks(self) -> None:
         """Have it write the stacks of its threads to the log."""

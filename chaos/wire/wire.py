@@ -72,6 +72,8 @@ class Wire:
         self._keys: tuple[str, ...] = ()
         self._user = "cacheproof"
         self._name = "records"
+        self.heard = 0
+        """How many connections have been accepted."""
         self.broken: list[str] = []
         """What clients sent that is not their server's protocol."""
         self.dropped: list[int] = []
@@ -120,9 +122,9 @@ class Wire:
             if port.server is server and self._cuts.get((port.process, server)) is not Manner.REFUSE:
                 self._open_port(port)
 
-    def closed_ports(self) -> set[int]:
-        """The numbers of the ports on which nobody listens now: connections to them are refused."""
-        return {port.number for port in self._ports.values() if port.listener is None and port.number}
+    def ports(self) -> set[int]:
+        """The numbers of all ports, whether anybody listens there now or not."""
+        return {port.number for port in self._ports.values()}
 
     def _close_port(self, port: _Port) -> None:
         if port.listener is not None:
@@ -226,6 +228,7 @@ class Wire:
                 client, _ = port.listener.accept()
             except (BlockingIOError, ConnectionError):
                 return
+            self.heard += 1
             number = self._numbers.get(port.process, 0)
             self._numbers[port.process] = number + 1
             try:

@@ -42,6 +42,7 @@ class Client:
             self.tcp = listener.accept()[0]
         self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.line.settimeout(PATIENCE_S)
+        self.ends = self.tcp.getpeername(), self.tcp.getsockname()
         self.watch = ProcessWatch(self.process.pid)
         self.sent = self.received = 0
 
@@ -54,9 +55,7 @@ class Client:
         self.sent += len(data)
 
     def quiet(self, table: SocketTable) -> bool:
-        return table.quiet(
-            self.tcp.getpeername(), self.tcp.getsockname(), sent=self.sent, received=self.received
-        )
+        return table.quiet(*self.ends, sent=self.sent, received=self.received)
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -113,9 +112,9 @@ def test_a_client_that_waits_is_blocked_and_stays_so(script: str, start: Callabl
     """Whatever it waits for; once it is, no answer says otherwise."""
     client = start(script)
     client.hears(b"ready")
-    until(client.watch.blocked)
-    until(lambda: [client.watch.blocked() for _ in range(20)] == [True] * 20)
-    assert [client.watch.blocked() for _ in range(TIMES)] == [True] * TIMES
+    until(client.watch.asleep)
+    until(lambda: len({str(client.watch.asleep()) for _ in range(20)}) == 1)
+    assert len({str(client.watch.asleep()) for _ in range(TIMES)} - {"None"}) == 1
 
 
 COMPUTING = {
@@ -148,7 +147,7 @@ def test_a_client_that_computes_is_not_blocked(script: str, start: Callable[[str
     """Not once, whichever of its threads it is."""
     client = start(script)
     client.hears(b"ready")
-    assert not any(client.watch.blocked() for _ in range(TIMES))
+    assert not any(client.watch.asleep() for _ in range(TIMES))
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -169,10 +168,16 @@ while True:
     client.tcp.setblocking(False)
     for number in range(TIMES):
         client.send((number * 97 % 20_000).to_bytes(4, "big"))
-        while not (client.quiet(table) and client.watch.blocked() and client.quiet(table)):
+        while not settled(client, table):
             os.sched_yield()
             read_all(client)
         assert client.received == 4 * (number + 1)
+
+
+def settled(client: Client, table: SocketTable) -> bool:
+    """As the director asks: asleep all the while."""
+    asleep = client.watch.asleep()
+    return asleep is not None and client.quiet(table) and client.watch.asleep() == asleep
 
 
 def read_all(client: Client) -> None:
@@ -189,10 +194,10 @@ def test_bytes_that_nobody_waits_for_make_no_client_unquiet(
     """They have arrived, and it sleeps on: it waits for something else."""
     client = start("tell(b'ready'); line.recv(1); tcp.recv(1000); tell(b'read'); line.recv(1)")
     client.hears(b"ready")
-    until(client.watch.blocked)
+    until(client.watch.asleep)
     client.send(b"unread")
     until(lambda: client.quiet(table))
-    assert all(client.watch.blocked() and client.quiet(table) for _ in range(TIMES))
+    assert all(client.watch.asleep() and client.quiet(table) for _ in range(TIMES))
     client.line.send(b"x")
     client.hears(b"read")
 
@@ -207,7 +212,7 @@ def test_bytes_that_have_not_arrived_make_a_client_unquiet(
     with contextlib.suppress(BlockingIOError):
         while True:
             client.sent += client.tcp.send(b"x" * 100_000)
-    until(client.watch.blocked)
+    until(client.watch.asleep)
     assert not any(client.quiet(table) for _ in range(TIMES))
 
 
@@ -217,7 +222,7 @@ def test_bytes_that_have_not_been_read_here_make_a_client_unquiet(
     """What it sent, and what its full buffers still hold, has to arrive first."""
     client = start("tell(b'ready'); tcp.sendall(b'x' * 20_000_000); tell(b'sent'); line.recv(1)")
     client.hears(b"ready")
-    until(client.watch.blocked)
+    until(client.watch.asleep)
     assert not any(client.quiet(table) for _ in range(TIMES))
     while client.received < 20_000_000:
         client.received += len(client.tcp.recv(1 << 20))
@@ -225,13 +230,19 @@ def test_bytes_that_have_not_been_read_here_make_a_client_unquiet(
     assert [client.quiet(table) for _ in range(TIMES)] == [True] * TIMES
 
 
-def test_a_connection_that_is_closed_is_quiet(start: Callable[[str], Client], table: SocketTable) -> None:
-    """Its end is an event of its own; so is that of a connection which never was."""
-    client = start("tcp.close(); tell(b'closed'); line.recv(1)")
-    client.hears(b"closed")
-    assert client.tcp.recv(1) == b""
-    until(lambda: client.quiet(table))
-    assert table.quiet(("127.0.0.1", 1), ("127.0.0.1", 2), sent=5, received=0)
+def test_a_connection_that_is_closed_is_not_quiet(start: Callable[[str], Client], table: SocketTable) -> None:
+    """In order or with a reset: its end is still to be heard of here.  Nor is one that never was."""
+    for ending in (
+        "",
+        "tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0])); ",
+    ):
+        client = start(ending + "tell(b'ready'); line.recv(1); tcp.close(); tell(b'closed'); line.recv(1)")
+        client.hears(b"ready")
+        until(lambda client=client: client.quiet(table))
+        client.line.send(b"x")
+        client.hears(b"closed")
+        assert not client.quiet(table)
+    assert not table.quiet(("127.0.0.1", 1), ("127.0.0.1", 2), sent=0, received=0)
 
 
 def test_a_process_that_is_gone_is_blocked(start: Callable[[str], Client]) -> None:
@@ -242,20 +253,20 @@ def test_a_process_that_is_gone_is_blocked(start: Callable[[str], Client]) -> No
     ):
         client = start(script)
         client.hears(b"ready")
-        until(client.watch.blocked)
+        until(client.watch.asleep)
         client.process.wait()
-        assert client.watch.blocked()
+        assert client.watch.asleep()
 
 
 def test_a_stopped_process_is_not_blocked(start: Callable[[str], Client]) -> None:
     """Somebody stopped it, and it would go on: that is no settling."""
     client = start("tell(b'ready'); line.recv(1)")
     client.hears(b"ready")
-    until(client.watch.blocked)
+    until(client.watch.asleep)
     client.process.send_signal(signal.SIGSTOP)
-    until(lambda: not client.watch.blocked())
+    until(lambda: not client.watch.asleep())
     client.process.send_signal(signal.SIGCONT)
-    until(client.watch.blocked)
+    until(client.watch.asleep)
 
 
 def test_packets_on_a_line_are_unread_until_they_are_read() -> None:
@@ -276,11 +287,106 @@ def test_threads_that_ran_between_two_looks_are_not_blocked(start: Callable[[str
     """Asleep both times, but not all the time: one of them ran, or one more is there."""
     client = start(WAITING["three threads that wait"])
     client.hears(b"ready")
-    until(client.watch.blocked)
+    until(client.watch.asleep)
     one, ran, two = ("1", "S", b"5 0 7"), ("1", "S", b"6 0 8"), ("2", "S", b"1 0 1")
     for looks, expected in (([[one], [one]], True), ([[one], [ran]], False), ([[one], [one, two]], False)):
         client.watch._threads = lambda looks=looks: looks.pop(0)
-        assert client.watch.blocked() is expected
+        assert (client.watch.asleep() is not None) is expected
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_client_that_ran_in_between_says_something_else(
+    threads: int, start: Callable[[str], Client]
+) -> None:
+    """Asleep before and after, and yet it has answered: whoever asks twice sees that."""
+    client = start(f"""
+for _ in range({threads}):
+    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+tell(b'ready')
+while True:
+    tcp.recv(1)
+    tell(b'read')
+""")
+    client.hears(b"ready")
+    until(client.watch.asleep)
+    for _ in range(TIMES):
+        until(lambda: client.watch.asleep() is not None)
+        before = client.watch.asleep()
+        client.tcp.sendall(b"x")
+        client.hears(b"read")
+        until(lambda: client.watch.asleep() is not None)
+        assert client.watch.asleep() != before
+
+
+def test_who_has_not_begun_to_connect_is_not_looked_for(
+    table: SocketTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole table is gone through only while somebody has begun to connect of whom nothing was heard."""
+    looked = []
+    monkeypatch.setattr(table, "_being_made", lambda ports: looked.append(ports))
+
+    def looks(begun: int, heard: int) -> bool:
+        monkeypatch.setattr(table, "_begun", lambda: begun)
+        looked.clear()
+        assert not table.connecting({1}, heard)
+        return looked == [{1}]
+
+    assert looks(5, 2) and looks(5, 2)  # nobody has said yet that those three are not ours
+    table.all_heard(2)
+    assert not looks(5, 2) and not looks(7, 4)  # two more were begun, and both were heard of
+    assert looks(8, 4)
+    table.all_heard(4)
+    assert not looks(8, 4) and looks(9, 4)
+
+
+def test_connections_that_are_begun_are_counted(table: SocketTable) -> None:
+    """One more for each, whoever makes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = table._begun()
+        for _ in range(3):
+            socket.create_connection(listener.getsockname()).close()
+        assert table._begun() >= before + 3
+
+
+@pytest.mark.parametrize("way", ["socket.create_connection(to)", "connect_at_leisure(to)"])
+def test_a_connection_that_was_begun_is_heard_of_before_its_maker_has_settled(
+    way: str, start: Callable[[str], Client], table: SocketTable
+) -> None:
+    """Whether it sleeps in connect or elsewhere: once it has settled, whoever listens has the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        client = start(f"""
+import select
+to = ("127.0.0.1", {port})
+def connect_at_leisure(to):
+    made = socket.socket()
+    made.setblocking(False)
+    made.connect_ex(to)
+    select.select([], [made], [])
+    made.setblocking(True)
+    return made
+tell(b'ready')
+while True:
+    tcp.recv(1)
+    made = {way}
+    made.recv(1)
+    made.close()
+""")
+        client.hears(b"ready")
+        until(client.watch.asleep)
+        for _ in range(TIMES):
+            client.send(b"x")
+            until(lambda: connected(client, table, port))
+            line, _ = listener.accept()
+            line.close()
+
+
+def connected(client: Client, table: SocketTable, port: int) -> bool:
+    """Settled, and with no connection on its way."""
+    asleep = client.watch.asleep()
+    quiet = asleep is not None and client.quiet(table) and not table.connecting({port}, 0)
+    return quiet and client.watch.asleep() == asleep
 
 
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +408,7 @@ while True: pass
         assert not client.watch.stopped()
         client.process.send_signal(signal.SIGSTOP)
         until(client.watch.stopped)
-        assert client.watch.stopped() and not client.watch.blocked()
+        assert client.watch.stopped() and not client.watch.asleep()
         client.process.send_signal(signal.SIGCONT)
         until(lambda: not client.watch.stopped())
 
@@ -316,7 +422,15 @@ def test_a_process_that_is_gone_runs_no_more(start: Callable[[str], Client]) -> 
     assert client.watch.stopped()
 
 
-def test_a_connection_that_is_refused_has_been_answered(table: SocketTable) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[SocketTable]:
+    """The same table, asked about other ports."""
+    found = SocketTable()
+    yield found
+    found.close()
+
+
+def test_a_connection_that_is_refused_has_been_answered(table: SocketTable, elsewhere: SocketTable) -> None:
     """An attempt that nobody answers is under way for as long as that; one to another port is none of it."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -324,12 +438,13 @@ def test_a_connection_that_is_refused_has_been_answered(table: SocketTable) -> N
         port = full.getsockname()[1]
         lines = []
         try:
-            while not table.connecting({port}):  # until the queue of the listener is full
+            while not table.connecting({port}, 0):  # until the queue of the listener is full
                 lines.append(socket.socket())
                 lines[-1].setblocking(False)
                 assert lines[-1].connect_ex(("127.0.0.1", port)) and len(lines) < 100
-            assert not table.connecting({1}) and not table.connecting(set())
+            assert all(table.connecting({port}, 0) for _ in range(TIMES))
+            assert not elsewhere.connecting({1}, 0)
         finally:
             for line in lines:
                 line.close()
-    until(lambda: not table.connecting({port}))
+    until(lambda: not table.connecting({port}, 0))

@@ -36,7 +36,7 @@ def test_the_time_out_of_a_socket_counts_only_with_a_fault(stage_for: StageFor, 
 def test_a_process_that_waits_is_blocked(stage_for: StageFor) -> None:
     """For a server, and for the next order."""
     with stage_for(CacheAside).open("A read, B read, B ...") as execution:
-        assert all(process.blocked() for process in execution.crew.alive())
+        assert all(process.asleep() for process in execution.crew.alive())
 
 
 def test_a_kill_is_over_when_the_process_is_gone(stage_for: StageFor) -> None:
@@ -72,7 +72,7 @@ def test_a_process_that_is_stopped_does_nothing(stage_for: StageFor) -> None:
     with stage_for(CacheAside).open("A read, A ..") as execution:
         process = execution.crew.get(0)
         process.stop()
-        assert process.paused and not process.blocked()
+        assert process.paused and process.asleep() is None
         execution.take(Deliver(0))
         assert process.take_packet() is None
         process.go_on()
