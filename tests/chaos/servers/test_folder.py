@@ -177,7 +177,7 @@ def test_remove_folder_gives_up(open_folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_that_no_server_runs_in_needs_no_user_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user without a name may use servers that are elsewhere."""
 
@@ -186,7 +186,7 @@ def test_a_folder_that_no_server_runs_in_needs_no_user_for_them(
 
     monkeypatch.setattr("cacheproof.chaos.servers.folder.server_user", nobody)
     with pytest.raises(EnvironmentFault, match="has no name"):
-        make_folder(tmp_path)
-    folder = make_folder(tmp_path, for_servers=False)
+        make_folder(open_folder)
+    folder = make_folder(open_folder, for_servers=False)
     assert folder.path.stat().st_mode & 0o777 == 0o700
     os.close(folder.lock_fd)
