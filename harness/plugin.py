@@ -2,10 +2,14 @@
 
 Imports of Hypothesis and of ourselves happen inside the hooks: a plugin that is installed is imported into
 every pytest run, also into those that have nothing to do with caches.
+
+With pytest-xdist each worker has servers of its own; at its end it hands its reports to the session that the user
+sees, whose seed it has searched with.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +25,18 @@ __all__ = [
     "chaos_servers",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_configure_node",
     "pytest_report_header",
+    "pytest_sessionfinish",
     "pytest_terminal_summary",
+    "pytest_testnodedown",
     "pytest_unconfigure",
     "verify",
 ]
 
 _SESSION: pytest.StashKey[ChaosSession] = pytest.StashKey()
+_HANDED = "cacheproof"
+"""The name under which workers are handed the seed, and hand over their reports."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,7 +108,7 @@ def _session(config: pytest.Config) -> ChaosSession:
         try:
             config.stash[_SESSION] = ChaosSession(
                 profile=config.getoption("--chaos-profile"),
-                seed=config.getoption("--chaos-seed"),
+                seed=getattr(config, "workerinput", {}).get(_HANDED, config.getoption("--chaos-seed")),
                 folder=Path(config.getoption("--chaos-report")),
                 terminal=reporter._tw._file if reporter is not None and reporter.isatty else None,
             )
@@ -212,6 +221,31 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for problem in session.problems:
         terminalreporter.write_line(problem, yellow=True)
     terminalreporter.write_line(f"reports, histories and failures to replay: {session.folder}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A seed that is drawn is drawn once, for all workers."""
+    if node.config.getoption("--chaos-seed") == "random":
+        node.workerinput[_HANDED] = str(_session(node.config).seed)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: hand over what has been found."""
+    own = session.config.stash.get(_SESSION, None)
+    if own is not None and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_HANDED] = pickle.dumps((own.reports, own.problems))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker hands over; one that has crashed hands over nothing."""
+    handed = getattr(node, "workeroutput", {}).get(_HANDED)
+    if handed is not None:
+        reports, problems = pickle.loads(handed)
+        own = _session(node.config)
+        own.reports += reports
+        own.problems += problems
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,6 +5,7 @@ nothing depends on the time or the machine of writing.
 """
 
 import json
+import os
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +36,7 @@ def write_report(report: Report, folder: Path) -> Path:
     path = folder / file_name(report)
     # A lone surrogate is legal in a Python string, not in UTF-8: its JSON escape says the same.
     text = json.dumps(report_to_dict(report), ensure_ascii=False, indent=1) + "\n"
-    unfinished = path.with_suffix(".json.part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")  # others may be writing the same
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(text.encode("utf-8", errors="backslashreplace"))

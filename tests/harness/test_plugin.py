@@ -1,6 +1,7 @@
 """The pytest plugin, in sessions of its own: fixture, marker, options, report and matrix."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def test_a_session(pytester: pytest.Pytester, outcome: pytest.RunResult) -> None
     outcome.stdout.fnmatch_lines([f"*cacheproof replay .cacheproof/anomalies/{failure.name}*"])
     written = [json.loads(path.read_text()) for path in (folder / "report").rglob("*.json")]
     assert written
+
+
+def test_parallel_workers_hand_over_their_reports(pytester: pytest.Pytester) -> None:
+    """Each has servers of its own; the matrix at the end has the reports of all of them."""
+    pytester.makepyfile(USER_TESTS)
+    outcome = pytester.runpytest_subprocess(
+        *("-n", "2", "--chaos-profile=quick", "--chaos-seed=random", "-m", "chaos", "-p", "no:cacheprovider")
+    )
+    outcome.assert_outcomes(passed=2, failed=1)
+    outcome.stdout.fnmatch_lines(
+        ["*= cacheproof =*", "reports, histories and failures to replay: .cacheproof"]
+    )
+    summary = outcome.stdout.str().rpartition("= cacheproof =")[2]
+    header = re.search(r"seed (\d+)", outcome.stdout.str())
+    assert summary.count("CacheAside: ") == 3 and header is not None
+    seeds = {
+        json.loads(file.read_text())["seed"] for file in (pytester.path / ".cacheproof/report").glob("*.json")
+    }
+    assert seeds == {int(header[1])}
 
 
 @pytest.mark.parametrize(
