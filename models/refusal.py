@@ -29,6 +29,8 @@ class Meets(StrEnum):
     """Commands that name a key."""
     LOCKS = "locks"
     """Statements that take row locks."""
+    SNAPSHOTS = "snapshots"
+    """Statements that may conflict with what their transaction's snapshot does not show."""
     STATEMENTS = "statements"
     """All but the end of a transaction."""
 
@@ -92,6 +94,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "40001",
         "could not serialize access due to concurrent update",
         "REPEATABLE READ or SERIALIZABLE, and somebody was faster",
+        Meets.SNAPSHOTS,
     ),
     "statement-timeout": Refusal(
         ServerName.DATABASE,

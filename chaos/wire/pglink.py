@@ -23,6 +23,7 @@ from cacheproof.chaos.wire.pgcycle import (
     is_copy,
     result_to_json,
 )
+from cacheproof.chaos.wire.pgisolation import Isolation, Level
 from cacheproof.chaos.wire.pgmessages import (
     CancelRequest,
     FrontendParser,
@@ -53,17 +54,22 @@ _ENDS = _COMMITS | {"ABORT", "ROLLBACK", "SYNC"}
 _LOCKING = re.compile(r"\bfor\s+(?:no\s+key\s+update|update|key\s+share|share)\b", re.IGNORECASE)
 
 
-def _meets(meets: Meets, statement: Statement) -> bool:
+def _meets(meets: Meets, statement: Statement, level: Level) -> bool:
     """Whether an error can meet a statement; one that gives up a transaction always succeeds."""
     said = verbs(statement.sql)
-    ends = not _ENDS.isdisjoint(said)
+    commits = not _COMMITS.isdisjoint(said)
+    if not commits and not _ENDS.isdisjoint(said):
+        return False
+    locks = not commits and (may_write(statement.sql) or bool(_LOCKING.search(statement.sql)))
     match meets:
         case Meets.LOCKS:
-            return not ends and (may_write(statement.sql) or bool(_LOCKING.search(statement.sql)))
+            return locks
+        case Meets.SNAPSHOTS:
+            return level is Level.SERIALIZABLE or (level is Level.REPEATABLE_READ and locks)
         case Meets.STATEMENTS:
-            return not ends
+            return not commits
         case _:
-            return not ends or not _COMMITS.isdisjoint(said)
+            return True
 
 
 @dataclass(slots=True)
@@ -128,6 +134,7 @@ class PgLink(Link):
         self._assembler = CycleAssembler()
         self._pool: PgPool | None = None
         self._replica = False
+        self._isolation = Isolation()
         self._tracker: ReplyTracker | None = None
         self._raw: list[bytes] = []
 
@@ -153,6 +160,7 @@ class PgLink(Link):
     def _start(self, message: Startup) -> None:
         self._pool = self._end.pool(message.parameters, message.minor)
         self._replica = REPLICA_OPTIONS in message.parameters.get("options", "")
+        self._isolation = Isolation(message.parameters)
         try:
             greeting = self._pool.greeting()
         except SessionRefused as refused:
@@ -234,6 +242,7 @@ class PgLink(Link):
         upstream = self._connect()
         if isinstance(sent, Cycle):  # what belongs to a COPY continues the cycle before it
             self._tracker = self._assembler.tracker(sent)
+            self._isolation.hear(item.sql for item in sent.statements)
             self._raw.clear()
         upstream.send(sent.raw)
 
@@ -269,7 +278,8 @@ class PgLink(Link):
         named = [item for name, item in self._assembler.session.statements.items() if name]
         if any(tag == b"P" and any(item is one for one in named) for tag, item in cycle.steps):
             return False
-        return any(_meets(refusal.meets, item) for item in cycle.statements)
+        level = self._isolation.highest(item.sql for item in cycle.statements)
+        return any(_meets(refusal.meets, item, level) for item in cycle.statements)
 
     def refuse(self, pending: Pending, refusal: Refusal) -> Answer:
         """The server raises the error itself, in the same session: so an open transaction has failed as well.

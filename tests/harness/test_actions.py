@@ -55,7 +55,7 @@ def start(survived: Survived | None, behind: int = 0) -> Start:
             [refused("loading"), refused("busy")],
             [refused("oom"), refused("deadlock"), refused("odd")],
         ),
-        ("A write", [refused("deadlock"), refused("serialization")], [refused("loading"), refused(None)]),
+        ("A write", [refused("deadlock")], [refused("serialization"), refused("loading"), refused(None)]),
         ("A read, freeze cache", [Deliver(0)], [refused("loading"), Deliver(0, 0, Fate.DELAYED)]),
         ("A read, A pause", [Deliver(0), Resume(0)], [Invoke(0, "read", "user:1"), Restart(0)]),
     ],

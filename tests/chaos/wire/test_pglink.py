@@ -353,23 +353,54 @@ CACHE_ERRORS = {name for name, item in REFUSALS.items() if item.server is Server
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("select value from things", {"serialization", "statement-timeout"}),
-        ("select value from things FOR no key UPDATE", {"serialization", "deadlock", "statement-timeout"}),
-        ("update things set value = 'v1'", {"serialization", "deadlock", "statement-timeout"}),
-        ("begin; select 1", {"serialization", "statement-timeout"}),
-        ("commit", {"serialization"}),
-        ("end", {"serialization"}),
+        ("select value from things", {"statement-timeout"}),
+        ("select value from things FOR no key UPDATE", {"deadlock", "statement-timeout"}),
+        ("update things set value = 'v1'", {"deadlock", "statement-timeout"}),
+        ("begin; select 1", {"statement-timeout"}),
+        ("commit", set()),
+        ("end", set()),
         ("rollback", set()),
         ("abort", set()),
     ],
 )
 @pytest.mark.parametrize("asking", [query, extended])
 def test_which_errors_a_statement_can_meet(network: Any, asking: Any, sql: str, expected: set[str]) -> None:
-    """A plain SELECT waits for no lock, a COMMIT for no time-out, and giving up always succeeds."""
+    """A plain SELECT waits for no lock, a COMMIT for no time-out, and giving up always succeeds.
+
+    All of this at READ COMMITTED, where nothing has to be serialized.
+    """
     if asking is extended and ";" in sql:
         return  # the extended protocol has one statement at a time
     network.postgres().send(asking(sql))
     assert met(network) == expected
+
+
+SNAPSHOTS = [
+    ("repeatable read", "select value from things", False),
+    ("repeatable read", "select value from things for share", True),
+    ("repeatable read", "update things set value = 'v1'", True),
+    ("repeatable read", "commit", False),
+    ("serializable", "select value from things", True),
+    ("serializable", "update things set value = 'v1'", True),
+    ("serializable", "commit", True),
+    ("serializable", "rollback", False),
+]
+
+
+@pytest.mark.parametrize(("level", "sql", "expected"), SNAPSHOTS)
+@pytest.mark.parametrize("way", ["begin", "options"])
+def test_which_statements_may_fail_to_be_serialized(
+    network: Any, way: str, level: str, sql: str, expected: bool
+) -> None:
+    """Those that change or lock rows, where a snapshot is kept; where all is to be as if serial, any but a rollback."""
+    if way == "begin":
+        client = network.postgres()
+        client.run(query(f"begin isolation level {level}; select 1"))
+    else:
+        default = f"-c default_transaction_isolation={level}".replace("e r", r"e\ r")
+        client = network.postgres(parameters={**SESSION, "options": default})
+    client.send(query(sql))
+    assert ("serialization" in met(network)) is expected
 
 
 def test_a_statement_that_would_fail_anyway_meets_no_other_error(network: Any) -> None:
@@ -391,7 +422,7 @@ def test_what_prepares_a_statement_as_well_is_not_refused(network: Any) -> None:
     network.deliver()
     client.messages()
     client.send(bind + encode(b"E", b"\0" + struct.pack(">i", 0)) + SYNC)
-    assert "serialization" in met(network)
+    assert "statement-timeout" in met(network)
 
 
 def test_a_cycle_without_an_end_is_not_refused(network: Any) -> None:

@@ -76,7 +76,7 @@ def _word(decision: Any) -> str:
 
 
 REFUSED_SET = ["busy", "loading", "moved", "oom", "readonly"]
-REFUSED_UPDATE = ["deadlock", "serialization", "statement-timeout"]
+REFUSED_UPDATE = ["deadlock", "statement-timeout"]
 TWICE = "A read, A ..., B write, B .., B read, B ..."
 DOWN = ["partition cache", "partition cache silent"]
 
