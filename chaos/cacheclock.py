@@ -71,13 +71,15 @@ class CacheClock:
     def begin(self, admin: RedisUpstream) -> None:
         """Start over, for a run, and for a server that holds nothing."""
         self._disturbance = None
+        self._stream_ids = (
+            StreamIds()
+        )  # a server that starts again gives no id twice: time has passed meanwhile
         self.rejoin(admin)
 
     def rejoin(self, admin: RedisUpstream) -> None:
         """Go on with a server that holds nothing, since it has been started anew in the course of a run."""
         self._admin = admin
         self._expiry = VirtualExpiry()
-        self._stream_ids = StreamIds()
         self._counted = self._count()
 
     def disturbance(self) -> Disturbance | None:

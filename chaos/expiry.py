@@ -14,7 +14,8 @@ Rule 5  The server compares and copies real times to live (EXPIRE … GT, script
         right as long as `realign` is carried out whenever virtual time has moved.
 
 Real time does pass between a command and the question what became of it.  An answer that lies at most DRIFT_MS
-below the time to live that the server was given is that one; a new one is rounded up to a full GRAIN_MS.
+below the time to live that the server was given is that one; a new one is rounded up to what somebody may have
+meant: a full second or tenth if it lies just below that, as it does on a busy machine, and else a full GRAIN_MS.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ __all__ = ["DRIFT_MS", "GRAIN_MS", "READING", "Resync", "VirtualExpiry"]
 
 DRIFT_MS: Final = 250
 GRAIN_MS: Final = 10
+_ROUND_MS: Final = ((1000, 100), (100, 50), (GRAIN_MS, GRAIN_MS))
+"""(a round number of ms, how far below it is taken for it)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ class Resync:
 
     def __bool__(self) -> bool:
         return self.keys is None or bool(self.keys)
+
+
+def _meant_ms(pttl_ms: int) -> int:
+    """The time to live that was set a moment ago, of which so much is left."""
+    rounded = ((-(-pttl_ms // full) * full, drift) for full, drift in _ROUND_MS)
+    return next(up for up, drift in rounded if up - pttl_ms <= drift)
 
 
 _NOTHING = Resync(())
@@ -89,7 +98,7 @@ class VirtualExpiry:
             for expected in (known.server_ms, known.at_ms - now_ms):
                 if 0 <= expected - pttl_ms <= DRIFT_MS:
                     return
-        self._set(key, now_ms - (-pttl_ms // GRAIN_MS) * GRAIN_MS, now_ms)
+        self._set(key, now_ms + _meant_ms(pttl_ms), now_ms)
 
     def adopt(self, key: bytes, at_ms: int, now_ms: int) -> None:
         """The key is due at `at_ms` (virtual unix ms), and the server has been told so."""

@@ -47,6 +47,8 @@ class Exchanges:
             here.break_off(link)
             if process:
                 here.settle(process)
+            here.end_dropped()
+            self.resolve_waiting()  # whoever waited for a lock of the session that has ended
             return
         if process and process.operation and refusal is None:
             process.operation.touched = True

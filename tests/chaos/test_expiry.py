@@ -213,6 +213,30 @@ def test_an_answer_about_an_unknown_key_is_rounded_up() -> None:
     assert GRAIN_MS == 10
 
 
+@pytest.mark.parametrize(
+    ("pttl_ms", "expected"),
+    [
+        (300_000, 300_000),
+        (299_900, 300_000),
+        (299_899, 299_900),
+        (299_850, 299_900),
+        (299_849, 299_850),
+        (800, 800),
+        (760, 800),
+        (749, 750),
+        (95, 100),
+        (50, 100),
+        (49, 50),
+        (1, 10),
+    ],
+)
+def test_what_was_meant_is_round(pttl_ms: int, expected: int) -> None:
+    """A tenth of a second below a full one, and half of one below a tenth, is the drift of a busy machine."""
+    mirror = VirtualExpiry()
+    mirror.resync(b"k", pttl_ms, 0)
+    assert mirror.deadline_ms(b"k") == expected
+
+
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

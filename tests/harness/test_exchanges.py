@@ -62,6 +62,15 @@ def test_a_lost_request_never_reaches_the_server(stage_for: StageFor) -> None:
     assert failed.error is not None and failed.error.startswith("OperationalError: ")
 
 
+def test_who_waited_for_the_locks_of_a_client_whose_commit_was_lost_goes_on(
+    stage_for: StageFor, caches: ModuleType
+) -> None:
+    """The session ends with its connection, is rolled back, and frees the row at once."""
+    lines = stage_for(caches.Transactional).lines("A write, A .; B write, B .; A lost; B .")
+    assert lines[4] == "A COMMIT lost"
+    assert lines[6:] == ["B UPDATE -> UPDATE 1 at last", "B COMMIT -> COMMIT", "B commits v3", "B ok v3"]
+
+
 def test_a_lost_reply_leaves_the_client_in_doubt(stage_for: StageFor) -> None:
     """The server executed it, the client sees a reset: the write may have happened, and it has."""
     stage = stage_for(CacheAside)
