@@ -21,13 +21,13 @@ from typing import IO, Any, Self
 
 from cacheproof.models.checked import Answer, Checked, Problem, Who
 from cacheproof.models.errors import UsageError
-from cacheproof.models.general import check_linearizable
+from cacheproof.models.general import LinearizableAs
 from cacheproof.models.history import History
 from cacheproof.models.malformed import Malformed
 from cacheproof.models.properties import PROPERTIES, property_from_dict
 from cacheproof.models.recording import Format, Recording, read_recording, recognise
 from cacheproof.models.specifications import specification_named
-from cacheproof.models.verdict import Finding, Judgement, Property
+from cacheproof.models.verdict import Judgement, Property
 from cacheproof.models.zones import Linearizable
 
 __all__ = ["LARGE_BYTES", "Questions", "ReadingLine", "check_file", "read_property"]
@@ -38,7 +38,6 @@ LARGE_BYTES = 20_000_000
 _NOTICE_LINES = 20_000
 _NOTICE_S = 0.1
 _PIECE_BYTES = 1 << 20
-_TELLING = 3
 _LEFT_OUT = (
     "the file is large, so only linearizable was asked; ask for other properties by name, "
     "for example --property durability (that keeps every event in memory)"
@@ -188,30 +187,21 @@ def _judged(judge: Callable[[], Judgement]) -> Judgement:
     try:
         return judge()
     except Exception as error:
-        return Judgement(unknown=f"the checker failed with {error!r}; please report it")
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Judgement:
+    return Judgement(unknown=f"the checker failed with {error!r}; please report it")
 
 
 def _search(model: str, history: History) -> Answer:
-    """Ask the general checker."""
-    question = f"linearizable as {model}"
+    """Ask the general checker, and keep its evidence beside the judgement."""
+    question, item = f"linearizable as {model}", LinearizableAs(model)
     try:
-        result = check_linearizable(
-            history.operations, specification_named(model), initial=history.initial, stop_early=False
-        )
+        result = item.search(history)
     except Exception as error:
-        return Answer(question, Judgement(unknown=f"the checker failed with {error!r}; please report it"))
-    findings = tuple(
-        Finding(
-            "linearizable-as",
-            "non-linearizable",
-            item.key,
-            culprit=item.stuck[0],
-            because=(*item.order[-_TELLING:], *item.stuck[1:]),
-        )
-        for item in result.refuted
-    )
-    judged = sum(item.judged for item in result.keys)
-    return Answer(question, Judgement(findings, judged, result.unknown), result.refuted)
+        return Answer(question, _failed(error))
+    return Answer(question, item.judgement(result), result.refuted)
 
 
 # Columns

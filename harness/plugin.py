@@ -3,13 +3,12 @@
 Imports of Hypothesis and of ourselves happen inside the hooks: a plugin that is installed is imported into
 every pytest run, also into those that have nothing to do with caches.
 
-With pytest-xdist each worker has servers of its own; at its end it hands its reports to the session that the user
-sees, whose seed it has searched with.
+With pytest-xdist each worker has servers of its own, and the seed of the session that the user sees.  At its end it
+hands over what it has to say: a matrix a worker.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,8 @@ __all__ = [
 
 _SESSION: pytest.StashKey[ChaosSession] = pytest.StashKey()
 _HANDED = "cacheproof"
-"""The name under which workers are handed the seed, and hand over their reports."""
+"""The name under which workers are handed the seed, and hand over what they have to say."""
+_WORKERS_WIDTH = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -207,20 +207,24 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = config.stash.get(_SESSION, None)
-    if session is None or not session.reports:
+    if session is None or not (session.reports or session.handed):
         return
-    from cacheproof.reports.matrix import render_matrix
-    from cacheproof.reports.terminal import render_verdict_line, to_text
-
     terminalreporter.section("cacheproof")
-    width = max(terminalreporter._tw.fullwidth, 60)
-    text = to_text(render_matrix(session.reports), width=width, color=terminalreporter.hasmarkup)
-    terminalreporter.write_line(text)
-    for report in session.reports:
-        terminalreporter.write_line(render_verdict_line(report))
+    width, color = max(terminalreporter._tw.fullwidth, 60), terminalreporter.hasmarkup
+    for text in [*(_summary(session, width, color=color) if session.reports else ()), *session.handed]:
+        terminalreporter.write_line(text)
     for problem in session.problems:
         terminalreporter.write_line(problem, yellow=True)
     terminalreporter.write_line(f"reports, histories and failures to replay: {session.folder}")
+
+
+def _summary(session: ChaosSession, width: int, *, color: bool) -> list[str]:
+    """The matrix, and a line for each report."""
+    from cacheproof.reports.matrix import render_matrix
+    from cacheproof.reports.terminal import render_verdict_line, to_text
+
+    matrix = to_text(render_matrix(session.reports), width=width, color=color)
+    return [matrix, *(render_verdict_line(report) for report in session.reports)]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -231,10 +235,11 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker: hand over what has been found."""
+    """In a worker: hand over what is to be said."""
     own = session.config.stash.get(_SESSION, None)
-    if own is not None and hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_HANDED] = pickle.dumps((own.reports, own.problems))
+    if own is not None and own.reports and hasattr(session.config, "workeroutput"):
+        said = _summary(own, _WORKERS_WIDTH, color=False)
+        session.config.workeroutput[_HANDED] = {"said": said, "problems": own.problems}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -242,10 +247,9 @@ def pytest_testnodedown(node: Any) -> None:
     """Take what a worker hands over; one that has crashed hands over nothing."""
     handed = getattr(node, "workeroutput", {}).get(_HANDED)
     if handed is not None:
-        reports, problems = pickle.loads(handed)
         own = _session(node.config)
-        own.reports += reports
-        own.problems += problems
+        own.handed += handed["said"]
+        own.problems += handed["problems"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

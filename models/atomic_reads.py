@@ -24,14 +24,14 @@ for one transaction: a flush may bundle the writes of many, and a reader owes no
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome, Value
-from cacheproof.models.register import Register, identity, obstacle, registers, written
+from cacheproof.models.register import Register, identity, obstacle, pairs_of, registers, written
 from cacheproof.models.verdict import Finding, Judgement
 
-__all__ = ["AtomicReads", "pairs_of"]
+__all__ = ["AtomicReads"]
 
 _Pairs = Mapping[str, Value]
 
@@ -57,7 +57,7 @@ class AtomicReads:
         nor a write of whole values was called on such a key, or a call has no readable argument or result.
         """
         transactions = _transactions(history)
-        keys = _keys(history, transactions)
+        keys = {register.key: register for register in registers(history)}
         findings: list[Finding] = []
         judged, unknown = 0, _unreadable(history)
         for read, seen in _reads(history):
@@ -100,18 +100,6 @@ class AtomicReads:
         )
 
 
-def pairs_of(value: Value) -> _Pairs | None:
-    """((key, value), …) as a mapping, the last of several for one key; None if it is anything else."""
-    if not isinstance(value, tuple):
-        return None
-    found: dict[str, Value] = {}
-    for pair in value:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
-            return None
-        found[pair[0]] = pair[1]
-    return found
-
-
 def _transactions(history: History) -> list[tuple[Operation, _Pairs]]:
     """The transactions that did not certainly fail, with what they wrote."""
     return [
@@ -135,22 +123,6 @@ def _unreadable(history: History) -> str | None:
         if op.f == "read_many" and op.outcome is Outcome.OK and pairs_of(op.result) is None:
             return f"a read_many returned {op.result!r}; expected ((key, value), …)"
     return None
-
-
-def _keys(history: History, transactions: list[tuple[Operation, _Pairs]]) -> Mapping[str, Register]:
-    """Every key as a register, each transaction being a write of every key that it wrote."""
-    plain = {register.key: register for register in registers(history)}
-    parts: dict[str, list[Operation]] = {}
-    for op, wrote in transactions:
-        for key, value in wrote.items():
-            f = "write" if value is not None else "delete"
-            parts.setdefault(key, []).append(replace(op, f=f, key=key, value=value))
-    nothing = (Register(key, history.initial.get(key), ()) for key in parts)
-    plain = {register.key: register for register in nothing} | plain
-    return {
-        key: replace(register, operations=(*register.operations, *parts.get(key, ())))
-        for key, register in plain.items()
-    }
 
 
 def _doubts(keys: Mapping[str, Register], named: set[str]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Availability: while the cache is down, the application still works, and soon enough.
 
 The cache is down from a fault that takes it away to the fault that brings it back (`MENDED_BY`), or to the
-phase `heal`.  A partition takes it away from one client only.  Every operation that is invoked while the cache
-is down for its client must return ok within the bound, whatever becomes of the cache later:
+phase `heal`.  A partition takes it away from one client or from all, and is mended for one or for all.  Every
+operation that is invoked while the cache is down for its client must return ok within the bound, whatever becomes
+of the cache later:
 
     cache: --down======================up---
     A:          |-r1-|                          ok in time
@@ -39,6 +40,7 @@ _RETURNS = frozenset({"heal", "start", "up"})
 
 MENDED_BY: Mapping[str, frozenset[str]] = {
     "down": _RETURNS,
+    "freeze": _RETURNS | {"failover", "thaw"},
     "kill": _RETURNS,
     "partition": frozenset({"heal"}),
     "pause": _RETURNS | {"resume"},
@@ -47,6 +49,9 @@ MENDED_BY: Mapping[str, frozenset[str]] = {
 """The faults that take a server away, each with those that bring it back."""
 
 TOLERANCE_S = 1e-6  # virtual seconds are sums of floats, and a bound must not fail by rounding
+
+_OF_LINKS = frozenset({"partition"})
+"""Faults of the network: what mends them may do so for one client."""
 
 _MAY_DECLINE = frozenset({"acquire", "cas", "release"})
 """Methods for which a failure can be the right answer."""
@@ -87,39 +92,48 @@ def calls(history: History) -> tuple[Call, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A server is away from event `fault` to the event `until` (None: to the end of the history)."""
+    """A server is away from event `fault` to the event `until` (None: to the end of the history).
+
+    `spared` are the clients for which it came back before that, each with the event.
+    """
 
     fault: Faulted
     until: int | None = None
+    spared: tuple[tuple[int, int], ...] = ()
 
     def covers(self, process: int, index: int) -> bool:
         """True if the server is away for `process` at event `index`."""
+        ends = [at for client, at in self.spared if client == process]
+        ends += [] if self.until is None else [self.until]
         meant = self.fault.process in (None, process)
-        return meant and self.fault.index < index and (self.until is None or index < self.until)
+        return meant and self.fault.index < index and all(index < at for at in ends)
 
 
 def outages(history: History, server: ServerName) -> tuple[Outage, ...]:
     """Every time that a server was away, in order of the faults that took it away."""
     heal = history.phase_start(Phase.HEAL)
     return tuple(
-        Outage(fault, _until(history, fault, heal))
+        _outage(fault, tuple(_mends(history, fault)), heal)
         for fault in history.faults
         if fault.fault in MENDED_BY and fault.server is server
     )
 
 
-def _until(history: History, fault: Faulted, heal: int | None) -> int | None:
-    """The first event after `fault` that mends it: one for the same server and client, or for all."""
-    mends = (
-        other.index
-        for other in history.faults
-        if other.index > fault.index
-        and other.fault in MENDED_BY[fault.fault]
-        and other.server in (None, fault.server)
-        and other.process in (None, fault.process)
-    )
-    found = [index for index in (next(mends, None), heal) if index is not None and index > fault.index]
-    return min(found, default=None)
+def _mends(history: History, fault: Faulted) -> Iterator[Faulted]:
+    """What brings the same server back after `fault`, for somebody or for all."""
+    for other in history.faults:
+        named = other.fault in MENDED_BY[fault.fault] and other.server in (None, fault.server)
+        if named and other.index > fault.index:
+            yield other
+
+
+def _outage(fault: Faulted, mends: tuple[Faulted, ...], heal: int | None) -> Outage:
+    """What was away for all is away until it is back for all; a network may come back for one client."""
+    ends = [mend.index for mend in mends if mend.process in (None, fault.process)]
+    ends += [] if heal is None or heal < fault.index else [heal]
+    for_one = fault.process is None and fault.fault in _OF_LINKS
+    spared = tuple((m.process, m.index) for m in mends if for_one and m.process is not None)
+    return Outage(fault, min(ends, default=None), spared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +183,7 @@ class Availability:
         if ended is None:
             return f"the history ends while {operation.f} of {operation.key!r} is open"
         if ended.outcome is Outcome.OK:
-            return None if ended.at_s - operation.invoked_s <= self.within_s + TOLERANCE_S else ""
+            return None
         still_down = any(outage.covers(operation.process, ended.index) for outage in away)
         if not still_down or operation.f in _MAY_DECLINE or _may_have_timed_out(history, call):
             return ""

@@ -59,8 +59,12 @@ class Exchanged:
     commands sent at once has them joined by a blank and a semicolon.  `request` is the whole request in
     words, `keys` the keys of the scenario that occur in it, `reply` a JSON value in canonical form
     (`{"error": …}` for an error, `{"tag": …, "rows": […]}` for SQL; None where there was no reply).
-    `waited` is set when the request reached the server earlier than this event, which is its reply.  A request
-    with the fate `delayed` has two events: with `waits` it is sent, and its client gives up; with `waited` it arrives.
+
+    A request without an answer yet has an event with `waits`, and one with `waited` when it is answered.  What
+    waits has been sent; the server may be working on it (it blocks, or wants a row that is locked), or it has
+    not arrived, or it has been carried out already: a fault may keep requests and replies back.  A request with
+    the fate `delayed` has both events as well: with `waits` it is sent, and its client gives it up; with `waited`
+    it arrives.
     """
 
     index: int

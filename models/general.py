@@ -153,13 +153,20 @@ class LinearizableAs:
         The culprit is the first operation whose return no order explains; `because` are the last operations
         of the longest prefix that has an order, in that order, and the others that could not follow.
         """
-        result = check_linearizable(
+        return self.judgement(self.search(history))
+
+    def search(self, history: History) -> GeneralResult:
+        """What is known of every key: the evidence behind a judgement, in full."""
+        return check_linearizable(
             history.operations,
             SPECIFICATIONS[self.model],
             initial=history.initial,
             budget_steps=self.budget_steps,
             stop_early=False,
         )
+
+    def judgement(self, result: GeneralResult) -> Judgement:
+        """The judgement that a search comes to."""
         findings = tuple(self._finding(item) for item in result.refuted)
         return Judgement(findings, sum(item.judged for item in result.keys), result.unknown)
 

@@ -124,7 +124,17 @@ class Scene:
 
 
 def observe(history: History) -> Scene:
-    """The scene of a history: which operations take part, and what each read has read."""
+    """The scene of a history: which operations take part, and what each read has read.
+
+    Made once for each history, however many models are asked for.
+    """
+    known: Scene | None = history.derived.get("scene")
+    if known is None:
+        known = history.derived["scene"] = _observe(history)
+    return known
+
+
+def _observe(history: History) -> Scene:
     usable, left_out = _usable(history)
     reads = [read for register in usable.values() for read in register.reads]
     reads.sort(key=lambda op: op.invoked)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
 from cacheproof.models.jsonl import Head, event_to_dict, read_lines
@@ -52,6 +53,16 @@ class History:
     def on_key(self, key: str) -> tuple[Operation, ...]:
         """The operations on one key, in order of invocation."""
         return self._by_key.get(key, ())
+
+    @property
+    def on_no_key(self) -> tuple[Operation, ...]:
+        """The operations that were called without a key, in order of invocation: on several, or on none."""
+        return self._by_key.get(None, ())
+
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What others have worked out from this history once for all, by name; no part of its value."""
+        return {}
 
     @cached_property
     def _by_key(self) -> Mapping[str | None, tuple[Operation, ...]]:

@@ -36,7 +36,7 @@ from math import inf
 from cacheproof.models.event import Committed
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome, Value
-from cacheproof.models.register import Register, identity, is_write, judge_registers, written
+from cacheproof.models.register import Register, identity, judge_registers, registers, written
 from cacheproof.models.verdict import Finding, Judgement
 
 __all__ = ["Integrity"]
@@ -141,7 +141,7 @@ def _owners(history: History) -> Mapping[_Identity, frozenset[str]]:
     """The keys that each value belongs to.  None, the absence of a record, belongs to nobody."""
     found: dict[_Identity, frozenset[str]] = {}
     pairs = [(key, value) for key, value in history.initial.items()]
-    pairs += [(op.key, written(op)) for op in history.operations if op.key is not None and is_write(op)]
+    pairs += [(register.key, written(op)) for register in registers(history) for op in register.writes]
     for key, value in pairs:
         if value is not None:
             found[identity(value)] = found.get(identity(value), frozenset()) | {key}

@@ -33,6 +33,9 @@ from cacheproof.models.verdict import Finding, Judgement
 
 __all__ = ["Liveness"]
 
+_CUTS = MENDED_BY.keys() | {"failover"}
+"""The faults that no connection can be trusted to survive."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
@@ -213,4 +216,4 @@ def _cuts(event: Event, process: int) -> bool:
     """True if a connection of `process` did not survive the event."""
     if isinstance(event, Exchanged):
         return event.process == process and event.fate is not Fate.DELIVERED
-    return isinstance(event, Faulted) and event.fault in MENDED_BY and event.process in (None, process)
+    return isinstance(event, Faulted) and event.fault in _CUTS and event.process in (None, process)

@@ -27,6 +27,7 @@ from cacheproof.models.invalidation import Invalidation
 from cacheproof.models.liveness import Liveness
 from cacheproof.models.mutual_exclusion import MutualExclusion
 from cacheproof.models.quiet_warm_up import QuietWarmUp
+from cacheproof.models.reaches_cache import ReachesCache
 from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.models.round_trips import RoundTrips
 from cacheproof.models.sequential import Sequential
@@ -60,6 +61,7 @@ PROPERTIES: Mapping[str, Any] = {
     "monotonic-writes": MonotonicWrites,
     "mutual-exclusion": MutualExclusion,
     "quiet-warm-up": QuietWarmUp,
+    "reaches-cache": ReachesCache,
     "read-after-write": ReadAfterWrite,
     "read-your-writes": ReadYourWrites,
     "round-trips": RoundTrips,

@@ -19,7 +19,7 @@ from cacheproof.models.decision import ServerName
 from cacheproof.models.event import Committed, Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation
-from cacheproof.models.register import identity, is_write, written
+from cacheproof.models.register import identity, is_write, operations_on, written
 from cacheproof.models.trace import Step, operation_at
 from cacheproof.models.verdict import Finding, Judgement
 
@@ -103,7 +103,7 @@ def _made_visible(history: History, exchange: Exchanged) -> tuple[Committed, ...
     for event in history.events[exchange.index + 1 :]:
         if not (isinstance(event, Committed) and event.process == exchange.process):
             break
-        if not any(_wrote(operation, event) for operation in history.on_key(event.key)):
+        if not any(_wrote(operation, event) for operation in operations_on(history, event.key)):
             found.append(event)
     return tuple(found)
 

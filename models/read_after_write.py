@@ -15,18 +15,18 @@ Rule 2. v and w were concurrent, each value has a single source, and before the 
 An ambiguous write never returned, so what it wrote is never certainly older by rule 1.  Reads of values that
 nobody wrote are not the business of this property (see integrity), and reads that no acknowledged write
 precedes prove nothing: neither counts as judged.  This is the safety half of "strongly consistent": unlike
-linearizability it says nothing about reads that overlap the write.
+linearizability it says nothing about reads that overlap the write.  O(n log n).
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from math import inf
 
 from cacheproof.models.history import History
-from cacheproof.models.operation import Operation, Value
-from cacheproof.models.register import Register, judge_registers, written
+from cacheproof.models.operation import Operation, Outcome, Value
+from cacheproof.models.register import Register, identity, judge_registers, written
 from cacheproof.models.verdict import Finding, Judgement
 
 __all__ = ["ReadAfterWrite"]
@@ -50,11 +50,13 @@ class ReadAfterWrite:
 
     def _judge(self, register: Register) -> Judgement:
         findings, judged = [], 0
+        finished, decided = _last_returns(register), _Decided(register)
         for read, newest in _after_acknowledgement(register):
-            if not (register.sources(read.value) or register.is_initial(read.value)):
+            source = finished.get(identity(read.value), -inf if register.is_initial(read.value) else None)
+            if source is None:
                 continue
             judged += 1
-            write = newest if _is_older(register, read, newest) else _committed_later(register, read)
+            write = newest if source < newest.invoked else decided.after(read)
             if write is not None:
                 findings.append(_finding(self.name, register, read, write))
         return Judgement(tuple(findings), judged)
@@ -79,21 +81,50 @@ def _later(one: Operation, other: Operation) -> Operation:
     return one if one.invoked > other.invoked else other
 
 
-def _is_older(register: Register, read: Operation, write: Operation) -> bool:
-    """Rule 1: whatever may have written what was read had returned before `write` was invoked."""
-    return all(source.precedes(write) for source in register.sources(read.value))
+def _last_returns(register: Register) -> Mapping[tuple[type, Value], float]:
+    """For rule 1: when the last of those that may have written a value returned.  Nobody wrote what is missing."""
+    found: dict[tuple[type, Value], float] = {}
+    for write in register.writes:
+        if write.outcome is not Outcome.FAIL:
+            value = identity(written(write))
+            found[value] = max(_finish(write), found.get(value, -inf))
+    return found
 
 
-def _committed_later(register: Register, read: Operation) -> Operation | None:
-    """Rule 2: the acknowledged write that the database committed last after the value that was read."""
-    place, source = register.position(read.value), _only_source(register, read.value)
-    if place is None or source is None:
-        return None
-    for commit in reversed(register.commits[place:]):
-        write = _only_source(register, commit.value)
-        if commit.index < read.invoked and write and write.precedes(read) and not write.precedes(source):
-            return write
-    return None
+class _Decided:
+    """For rule 2: what the database has decided between concurrent writes, asked in order of time.
+
+    Of the acknowledged writes that are committed, only those are kept which returned later than all that were
+    committed after them: a staircase.  Whichever was committed last of those that returned after some moment
+    stands on it, and is found by bisection.
+    """
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+        self._steps: list[tuple[int, Operation]] = []  # places grow, returns fall
+        places = enumerate(register.commits, start=1)
+        sources = ((commit.index, place, _only_source(register, commit.value)) for place, commit in places)
+        known = [(max(index, _finish(write)), place, write) for index, place, write in sources if write]
+        self._coming = sorted(known, key=lambda item: item[:2], reverse=True)
+
+    def after(self, read: Operation) -> Operation | None:
+        """The acknowledged write that was committed last, if that was after what was read; no read goes back."""
+        place, source = self._register.position(read.value), _only_source(self._register, read.value)
+        if place is None or source is None:
+            return None
+        while self._coming and self._coming[-1][0] < read.invoked:
+            self._add(*self._coming.pop()[1:])
+        count = bisect_right(self._steps, -float(source.invoked), key=lambda step: -_finish(step[1]))
+        last, write = self._steps[count - 1] if count else (0, source)
+        return write if last > place else None
+
+    def _add(self, place: int, write: Operation) -> None:
+        """Whatever was committed later, and is known already, returned before: else it would not be known."""
+        end = bisect_left(self._steps, place, key=lambda step: step[0])
+        start = end
+        while start and _finish(self._steps[start - 1][1]) <= _finish(write):
+            start -= 1
+        self._steps[start:end] = [(place, write)]
 
 
 def _only_source(register: Register, value: Value) -> Operation | None:

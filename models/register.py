@@ -9,10 +9,14 @@ Rule 2. Only `ok` reads have seen something.  The others are dropped.
 Rule 3. The possible *sources* of a value are the writes of that value that did not fail, and the initial
         record.  A value is certainly older than a write only if all of its sources are.
 Rule 4. Values are equal if their types are: 1, 1.0, True and "1" are four values.
+Rule 5. `write_many` of ((key, value), …) is a write of each of these keys (of None: a delete), whenever between
+        its beginning and its end.  That they belong together is for atomic_reads.py to judge; what a
+        `read_many` returned is, too.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cacheproof.models.event import Committed
@@ -27,6 +31,8 @@ __all__ = [
     "is_write",
     "judge_registers",
     "obstacle",
+    "operations_on",
+    "pairs_of",
     "registers",
     "written",
 ]
@@ -102,11 +108,14 @@ class Register:
 
     def position(self, value: Value, before: int | None = None) -> int | None:
         """The last position at which `value` was committed (before event `before`, if given), or None."""
-        for place in range(len(self.commits), 0, -1):
-            commit = self.commits[place - 1]
-            if (before is None or commit.index < before) and identity(commit.value) == identity(value):
-                return place
+        places = self._places.get(identity(value), ())
+        count = len(places) if before is None else bisect_left(places, before, key=self._index_of)
+        if count:
+            return places[count - 1]
         return 0 if self.is_initial(value) else None
+
+    def _index_of(self, place: int) -> int:
+        return self.commits[place - 1].index
 
     def superseded(self, value: Value, before: int) -> Committed | None:
         """The commit that ended the last version with `value`, if it came before event `before`."""
@@ -127,18 +136,79 @@ class Register:
 
     @cached_property
     def _writes_by_value(self) -> Mapping[tuple[type, Value], tuple[Operation, ...]]:
-        found: dict[tuple[type, Value], tuple[Operation, ...]] = {}
+        found: dict[tuple[type, Value], list[Operation]] = {}
         for op in self.writes:
-            found[identity(written(op))] = (*found.get(identity(written(op)), ()), op)
+            found.setdefault(identity(written(op)), []).append(op)
+        return {value: tuple(writes) for value, writes in found.items()}
+
+    @cached_property
+    def _places(self) -> Mapping[tuple[type, Value], list[int]]:
+        """The positions at which each value was committed, in order."""
+        found: dict[tuple[type, Value], list[int]] = {}
+        for place, commit in enumerate(self.commits, start=1):
+            found.setdefault(identity(commit.value), []).append(place)
         return found
 
 
-def registers(history: History) -> Iterator[Register]:
-    """The keys of a history: those that it started with, then others as they first appear."""
-    named = (op.key for op in history.operations if op.key is not None)
+def pairs_of(value: Value) -> Mapping[str, Value] | None:
+    """((key, value), …) as a mapping (the last value of a key counts), or None if it is no such thing."""
+    if not isinstance(value, tuple):
+        return None
+    found: dict[str, Value] = {}
+    for pair in value:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            return None
+        found[pair[0]] = pair[1]
+    return found
+
+
+def operations_on(history: History, key: str) -> tuple[Operation, ...]:
+    """The operations on one key in order of invocation, with the part of each `write_many` that concerns it.
+
+    A `write_many` without readable pairs may have written any key, and stays what it is.
+    """
+    parts = _parts(history)
+    return _merged(history.on_key(key), parts.get(key, ()), parts.get(None, ()))
+
+
+def _merged(*groups: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    several = [group for group in groups if group]
+    if len(several) < 2:
+        return several[0] if several else ()
+    return tuple(sorted((op for group in several for op in group), key=lambda op: op.invoked))
+
+
+def _parts(history: History) -> Mapping[str | None, tuple[Operation, ...]]:
+    """What each `write_many` did to each key, as writes and deletes; those that cannot be read under None."""
+    found: dict[str | None, list[Operation]] = {}
+    for op in (op for op in history.on_no_key if op.f == "write_many"):
+        pairs = pairs_of(op.value)
+        if pairs is None and op.outcome is not Outcome.FAIL:
+            found.setdefault(None, []).append(op)
+        for key, value in (pairs or {}).items():
+            f = "delete" if value is None else "write"
+            found.setdefault(key, []).append(replace(op, f=f, key=key, value=value))
+    return {key: tuple(operations) for key, operations in found.items()}
+
+
+def registers(history: History) -> tuple[Register, ...]:
+    """The keys of a history: those that it started with, then others as they first appear.
+
+    Made once for each history, however many properties ask.
+    """
+    known: tuple[Register, ...] | None = history.derived.get("registers")
+    if known is None:
+        known = history.derived["registers"] = tuple(_registers(history))
+    return known
+
+
+def _registers(history: History) -> Iterator[Register]:
+    parts = _parts(history)
+    named = [op.key for op in history.operations if op.key is not None]
+    named += [key for key in parts if key is not None]
     for key in dict.fromkeys((*history.initial, *history.commits, *named)):
-        commits = history.commits.get(key, ())
-        yield Register(key, history.initial.get(key), history.on_key(key), commits)
+        operations = _merged(history.on_key(key), parts.get(key, ()), parts.get(None, ()))
+        yield Register(key, history.initial.get(key), operations, history.commits.get(key, ()))
 
 
 def judge_registers(history: History, judge: Callable[[Register], Judgement]) -> Judgement:

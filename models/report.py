@@ -61,6 +61,7 @@ class Cell:
     `schedules` were run under the condition, and in `exercised` of them a fault of the condition overlapped
     an operation and the property had something to judge.  `reason` says why a verdict is unknown or not
     exercised.  `kept` is what the contract says: True if it holds, False if it is claimed but broken.
+    `possible` is False where the servers do not let the faults of the condition be made.
     """
 
     guarantee: str
@@ -73,6 +74,7 @@ class Cell:
     counterexample: Counterexample | None = None
     reason: str | None = None
     others: tuple[Counterexample, ...] = ()
+    possible: bool = True
 
     @property
     def counterexamples(self) -> tuple[Counterexample, ...]:

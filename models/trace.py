@@ -9,11 +9,12 @@ value or sets it without NX.  What is sent to locks alone concerns no entry.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cacheproof.models.decision import Fate, ServerName
+from cacheproof.models.availability import Outage, outages
+from cacheproof.models.decision import Fate, Manner, ServerName
 from cacheproof.models.event import Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Value
@@ -90,10 +91,16 @@ _ROWS = re.compile(r"\D*(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One exchange and the operation that it was part of (None: it was part of none)."""
+    """One exchange and the operation that it was part of (None: it was part of none).
+
+    `sent_at` is the event at which the request left its client, if that is another one; `kept_back` is set if
+    a fault kept it from arriving at that time.
+    """
 
     exchange: Exchanged
     operation: Operation | None
+    sent_at: int | None = None
+    kept_back: bool = False
 
     @property
     def index(self) -> int:
@@ -102,6 +109,10 @@ class Step:
     @property
     def at_s(self) -> float:
         return self.exchange.at_s
+
+    @property
+    def sent(self) -> int:
+        return self.index if self.sent_at is None else self.sent_at
 
     @property
     def by_reader(self) -> bool:
@@ -120,7 +131,7 @@ class Step:
             return False
         if self.exchange.fate is Fate.DELAYED and not self.exchange.waited:  # it has not arrived
             return False
-        return not self.refused
+        return not self.refused and not self.kept_back
 
     @property
     def refused(self) -> bool:
@@ -266,14 +277,44 @@ def mentioned(value: Value, text: str) -> bool:
 
 
 def steps(history: History, key: str | None) -> tuple[Step, ...]:
-    """The exchanges that concern `key`, in order, each with its operation."""
+    """The exchanges that concern `key`, in order, each with its operation: the one that sent the request."""
     by_process: dict[int, list[Operation]] = {}
     for operation in history.operations:
         by_process.setdefault(operation.process, []).append(operation)
-    return tuple(
-        Step(exchange, _open_at(by_process.get(exchange.process, ()), exchange.index))
-        for exchange in history.exchanges
-        if key in exchange.keys or not _EVERY_KEY.isdisjoint(_verbs(exchange))
+    away = {server: outages(history, server) for server in ServerName}
+    sent, found = _sent(history), []
+    for exchange in history.exchanges:
+        if key in exchange.keys or not _EVERY_KEY.isdisjoint(_verbs(exchange)):
+            sent_at = sent.get(exchange.index)
+            asked_at = exchange.index if sent_at is None else sent_at
+            asked = _open_at(by_process.get(exchange.process, ()), asked_at)
+            found.append(Step(exchange, asked, sent_at, _is_kept_back(exchange, away[exchange.server])))
+    return tuple(found)
+
+
+def _sent(history: History) -> Mapping[int, int]:
+    """For each exchange that had waited, by its event: the event at which its request was sent.
+
+    What arrives when its client has left may have been sent with another fate, for it only turned out so.
+    """
+    waiting: dict[tuple[object, ...], list[Exchanged]] = {}
+    found: dict[int, int] = {}
+    for exchange in history.exchanges:
+        same = waiting.setdefault((exchange.process, exchange.server, exchange.request), [])
+        if exchange.waits:
+            same.append(exchange)
+        elif exchange.waited and same:
+            first = next((other for other in same if other.fate is exchange.fate), same[0])
+            same.remove(first)
+            found[exchange.index] = first.index
+    return found
+
+
+def _is_kept_back(exchange: Exchanged, away: tuple[Outage, ...]) -> bool:
+    """True if the request waits because it does not reach its server; where only replies do not, it does."""
+    return exchange.waits and any(
+        outage.covers(exchange.process, exchange.index) and outage.fault.detail != Manner.REPLIES
+        for outage in away
     )
 
 

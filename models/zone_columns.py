@@ -54,7 +54,8 @@ class ColumnsResult:
 def judge_columns(columns: Columns) -> Judgement:
     """The judgement of `Linearizable` on columns: at most one finding a key, and the first doubt.
 
-    As columns know nothing of commits, findings come without versions and staleness.
+    As columns know nothing of commits, findings come without versions and staleness.  Where a value that was
+    read has several possible writes, a doubt is left: no search is made for an order of so many operations.
     """
     checked = check_columns(columns)
     return Judgement(

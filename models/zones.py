@@ -18,7 +18,8 @@ one that was read took effect, and its finish is plus infinity.  Ambiguous reads
 closed: two that touch are concurrent.
 
 Where a value that was read has several possible writes (two deletes, say) zones do not apply.  Such clusters
-are set aside: what is left can still be refuted, but no longer upheld.
+are set aside: what is left can still be refuted, but no longer upheld.  `Linearizable` then searches for an
+order (general.py) within a budget, which is exact as well, and only beyond it is there no verdict.
 """
 
 from bisect import bisect_left
@@ -27,10 +28,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
+from cacheproof.models.general import check_linearizable
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Value
 from cacheproof.models.register import Register, identity, judge_registers, obstacle, written
-from cacheproof.models.verdict import Finding, Judgement
+from cacheproof.models.specifications import SPECIFICATIONS
+from cacheproof.models.verdict import Finding, Judgement, Verdict
 
 __all__ = [
     "REPEATED",
@@ -50,6 +53,13 @@ UNWRITTEN = frozenset({"aborted", "fabricated", "premature"})
 
 REPEATED = "{!r} was read, and more than one write may have written it"
 """The doubt that a value with several possible writes leaves."""
+
+
+_BUDGET_STEPS = 5_000
+_BUDGET_PER_OPERATION = 50
+"""Of the search for an order of one key: some hundredths of a second, and linear in what there is to judge."""
+
+_TELLING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,13 @@ class Linearizable:
 
     def check(self, history: History) -> Judgement:
         """At most one finding a key: one clash settles it.  Judges ok reads."""
-        return judge_registers(history, self._judge)
+        return judge_registers(history, self.judge)
 
-    def _judge(self, register: Register) -> Judgement:
+    def judge(self, register: Register) -> Judgement:
+        """The same for one key, on which only reads, writes and deletes were called."""
         result = check_register(register.operations, register.initial)
+        if result.unknown is not None:
+            result = _search(register, result.unknown)
         judged = len(register.reads)
         if result.clash is None:
             return Judgement(judged=judged, unknown=result.unknown)
@@ -118,6 +131,20 @@ def check_register(operations: Sequence[Operation], initial: Value = None) -> Zo
     if sides := _clash(list(clusters(register))):
         return ZoneResult(explain_clash(*sides))
     return ZoneResult(unknown=repetition(register))
+
+
+def _search(register: Register, doubt: str) -> ZoneResult:
+    """Whether there is an order, where zones leave a doubt; the doubt remains if the budget is too small."""
+    (found,) = check_linearizable(
+        register.operations,
+        SPECIFICATIONS["register"],
+        initial={register.key: register.initial},
+        budget_steps=_BUDGET_STEPS + _BUDGET_PER_OPERATION * len(register.operations),
+    ).keys
+    if found.verdict is Verdict.REFUTED:
+        culprit, *others = found.stuck
+        return ZoneResult(Clash("non-linearizable", culprit, (*found.order[-_TELLING:], *others)))
+    return ZoneResult(unknown=None if found.verdict is Verdict.UPHELD else doubt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,5 +267,5 @@ def _finding(name: str, register: Register, clash: Clash) -> Finding:
         culprit=clash.culprit,
         because=clash.because,
         versions=register.versions(*values),
-        stale_s=register.stale_s(clash.culprit),
+        stale_s=register.stale_s(clash.culprit) if clash.culprit.f == "read" else None,
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from cacheproof.models.operation import Operation, Outcome
+from cacheproof.models.register import pairs_of
+from cacheproof.models.workload import Takes, kind_of
 from cacheproof.reports.words import Names, plain, shorten, show
 
 __all__ = ["draw_lanes", "operation_words"]
@@ -25,11 +27,15 @@ _SHORTER = ((False, 24), (False, 12), (True, 12), (True, 6), (True, 3))
 
 
 def operation_words(operation: Operation, cells: int = 24, letter: bool = False) -> str:
-    """ "read v1", "write v2", "cas 3 → 4", "cas 3 → 4 refused", "acquire"."""
+    """ "read v1", "write v2", "cas 3 → 4", "cas 3 → 4 refused", "acquire", "read_many v1, v2"."""
     f = _LETTERS.get(operation.f, operation.f) if letter else operation.f
     if operation.f == "cas" and isinstance(operation.value, tuple) and len(operation.value) == 2:
         told = " → ".join(show(item, cells) for item in operation.value)
         return f"cas {told}{' refused' if operation.result is False else ''}"
+    if kind_of(operation.f).takes in (Takes.KEYS, Takes.PAIRS):
+        pairs = pairs_of(operation.value if operation.result is None else operation.result) or {}
+        values = ", ".join(show(value, cells) for value in pairs.values())
+        return shorten(f"{operation.f} {values}".rstrip(), 2 * cells + 12)
     silent = operation.value is None and (operation.f != "read" or operation.outcome is not Outcome.OK)
     return shorten(plain(f), 24) + ("" if silent else f" {show(operation.value, cells)}")
 

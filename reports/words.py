@@ -19,7 +19,8 @@ from rich.cells import cell_len, chop_cells
 from cacheproof.models.decision import InFlight
 from cacheproof.models.event import Faulted, Invoked, Phase, Returned
 from cacheproof.models.history import History
-from cacheproof.models.operation import Outcome
+from cacheproof.models.operation import Outcome, Value
+from cacheproof.models.workload import Takes, kind_of
 
 __all__ = [
     "PHASE_NOTES",
@@ -41,6 +42,9 @@ VALUE_CELLS = 32
 """A value in a sentence or a lane is cut at this width: enough to recognise it."""
 
 ERROR_CELLS = 60
+
+SEVERAL_CELLS = 48
+"""Several keys, with their values or without, are cut at this width."""
 
 PHASE_NOTES: Mapping[Phase, str] = {
     Phase.HEAL: "what was broken is mended",
@@ -155,19 +159,67 @@ def wrap(text: str, width: int) -> Iterator[str]:
 
 
 def call_words(event: Invoked) -> str:
-    """ "read user:1", "write user:1 := v2", "work"."""
+    """ "read user:1", "write user:1 := v2", "increment user:1 by 1", "read_many user:1, user:2", "work"."""
     name = " ".join([plain(event.f), *([plain(event.key)] if event.key is not None else [])])
-    return name if event.value is None else f"{name} := {show(event.value)}"
+    if event.value is None:
+        return name
+    match kind_of(event.f).takes:
+        case Takes.AMOUNT:
+            return f"{name} by {show(event.value)}"
+        case Takes.KEYS | Takes.PAIRS if isinstance(event.value, tuple):
+            return f"{name} {_several(event.value, ':=')}"
+    return f"{name} := {show(event.value)}"
+
+
+def _several(items: tuple[Value, ...], sign: str) -> str:
+    """Keys, "user:1, user:2", or pairs, "user:1 := v3, user:2 := v4"."""
+    told = (f" {sign} ".join(map(show, item)) if isinstance(item, tuple) else show(item) for item in items)
+    return shorten(", ".join(told), SEVERAL_CELLS)
 
 
 def outcome_words(event: Returned, call: Invoked | None = None) -> str:
     """ "ok v1", "ok" (also for a write that returns what it wrote), "ok: no record", "failed: …"."""
     if event.outcome is Outcome.OK:
+        told = _RETURNED.get(call.f) if call is not None else None
+        if told is not None:
+            return told(event.value)
         if event.value is not None and (call is None or event.value != call.value):
             return f"ok {show(event.value)}"
-        return "ok: no record" if call is not None and call.f == "read" else "ok"
+        return "ok"
     name = "failed" if event.outcome is Outcome.FAIL else "outcome unknown"
     return f"{name}: {shorten(plain(event.error), ERROR_CELLS)}" if event.error else name
+
+
+def _found(value: Value) -> str:
+    return "ok: no record" if value is None else f"ok {show(value)}"
+
+
+def _counted_to(value: Value) -> str:
+    return "ok" if value is None else f"ok {show(value)}"
+
+
+def _all_found(value: Value) -> str:
+    return f"ok {_several(value, '=')}" if isinstance(value, tuple) and value else "ok: no record"
+
+
+def _acquired(value: Value) -> str:
+    if value is None or isinstance(value, bool):
+        return "ok: not acquired" if value is False else "ok: acquired"
+    return f"ok: acquired, {show(value)}"
+
+
+def _released(value: Value) -> str:
+    return "ok: nothing to release" if value is False else "ok"
+
+
+_RETURNED: Mapping[str, Callable[[Value], str]] = {
+    "acquire": _acquired,
+    "increment": _counted_to,
+    "read": _found,
+    "read_many": _all_found,
+    "release": _released,
+}
+"""What the results of some operations mean."""
 
 
 def fault_words(event: Faulted) -> str:

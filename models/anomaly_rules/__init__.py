@@ -7,6 +7,7 @@ Its modules:
     table           the rules, from the most specific to the most general
     fills           a value was loaded before its commit, and cached after it
     invalidations   sets and invalidations by writers: in another order, late, in vain, not at all
+    faults          requests that arrive late, a cache that is back in its past, writers cut off
     write_behind    the change, not the invalidation, went astray
     counts          increments
     loads           loads and locks

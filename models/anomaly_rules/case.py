@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from cacheproof.models.availability import Outage, outages
+from cacheproof.models.decision import ServerName
 from cacheproof.models.event import Committed, Exchanged
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome
@@ -132,6 +134,21 @@ class Case:
         if self.commit is None or self.fill is None:
             return ()
         return tuple(step for step in self.touches(self.commit.index, self.fill.index) if step.took_effect)
+
+    @cached_property
+    def marks(self) -> tuple[Step, ...]:
+        """Those of `overtaken` that left more than an absence: a script, or a delete and a set in one."""
+        return tuple(step for step in self.overtaken if step.scripted or (step.sets and step.deletes))
+
+    @cached_property
+    def cut_off(self) -> tuple[tuple[int, Outage], ...]:
+        """The outages of the cache that the writer met: as it had committed, or at its end; each with that event."""
+        if self.writer is None or self.commit is None:
+            return ()
+        process, end = self.writer.process, self.writer.returned or self.end
+        away = outages(self.history, ServerName.CACHE)
+        moments = (self.commit.index, end)
+        return tuple((at, item) for at in moments for item in away if item.covers(process, at))
 
     def touches(self, after: int, before: int) -> Iterator[Step]:
         """What writers and workers sent to the cache entry between two events, whether or not it arrived."""

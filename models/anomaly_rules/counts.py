@@ -5,7 +5,14 @@ from cacheproof.models.anomaly_rules.write_behind import crashed_with
 from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.trace import Step, acknowledges, commands, delivers, pops
 
-__all__ = ["double_apply", "lost_in_the_cache", "lost_update", "popped_increment", "retry_double_apply"]
+__all__ = [
+    "double_apply",
+    "lost_in_a_failover",
+    "lost_in_the_cache",
+    "lost_update",
+    "popped_increment",
+    "retry_double_apply",
+]
 
 _ADDS = frozenset(
     {"APPEND", "DECR", "DECRBY", "HINCRBY", "HINCRBYFLOAT", "INCR", "INCRBY", "INCRBYFLOAT", "LPUSH", "RPUSH"}
@@ -70,9 +77,18 @@ def popped_increment(case: Case) -> bool:
 
 def lost_in_the_cache(case: Case) -> bool:
     """The cache was killed with increments that it had acknowledged."""
-    kills = (f for f in case.history.faults if f.fault == "kill" and f.server is ServerName.CACHE)
+    return _lost_by(case, "kill")
+
+
+def lost_in_a_failover(case: Case) -> bool:
+    """The replica that took over lacked increments that the cache had acknowledged."""
+    return _lost_by(case, "failover")
+
+
+def _lost_by(case: Case, fault: str) -> bool:
+    struck = [f for f in case.history.faults if f.fault == fault and f.server is ServerName.CACHE]
     added = [step.index for step in case.effects if _adds(step) and not step.by_worker]
-    return _too_few(case) and any(index < kill.index for kill in kills for index in added)
+    return _too_few(case) and any(index < fault.index for fault in struck for index in added)
 
 
 def lost_update(case: Case) -> bool:

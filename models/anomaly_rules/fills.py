@@ -1,9 +1,9 @@
 """Fills that came too late: a value was loaded before the commit, or from an old place, and cached after it."""
 
 from cacheproof.models.anomaly_rules.case import Case
-from cacheproof.models.decision import Fate, ServerName
-from cacheproof.models.event import Exchanged
-from cacheproof.models.trace import Step, acquires, mentioned, publishes, targets
+from cacheproof.models.decision import Fate, Flushed, ServerName
+from cacheproof.models.event import Exchanged, Faulted
+from cacheproof.models.trace import Step, acquires, is_on_replica, mentioned, publishes, targets
 
 __all__ = [
     "double_delete_too_early",
@@ -15,6 +15,7 @@ __all__ = [
     "lost_tombstone",
     "old_snapshot_fill",
     "pre_delete_race",
+    "replica_lag_fill",
     "resurrected_delete",
     "stale_negative_entry",
     "stale_put_back",
@@ -153,18 +154,21 @@ def stale_negative_entry(case: Case) -> bool:
 
 
 def lost_tombstone(case: Case) -> bool:
-    """Between the mark that a script left and the fill, the cache lost it: a kill, an expiry, an eviction."""
-    if case.fill is None or not stale_set(case):
+    """Between the mark that a writer left and the fill, the cache lost it: a kill, a flush, an expiry, an eviction."""
+    if case.fill is None or not case.marks or not stale_set(case):
         return False
-    marks = [step.index for step in case.overtaken if step.scripted]
     return any(
-        marks and marks[-1] < fault.index < case.fill.index and _takes_away(case, fault.fault, fault.detail)
+        case.marks[-1].index < fault.index < case.fill.index and _takes_away(case, fault)
         for fault in case.history.faults
     )
 
 
-def _takes_away(case: Case, fault: str, detail: str | float | None) -> bool:
-    return fault == "kill" or (fault in ("expire", "evict") and mentioned(case.finding.key, str(detail)))
+def _takes_away(case: Case, fault: Faulted) -> bool:
+    if fault.fault == "kill":
+        return fault.server is ServerName.CACHE
+    if fault.fault == "flush":
+        return fault.detail == Flushed.KEYS
+    return fault.fault in ("expire", "evict") and mentioned(case.finding.key, str(fault.detail))
 
 
 def fill_over_write_through(case: Case) -> bool:
@@ -173,6 +177,16 @@ def fill_over_write_through(case: Case) -> bool:
 
 def stale_set(case: Case) -> bool:
     return case.late_fill and any(step.deletes for step in case.overtaken)
+
+
+def replica_lag_fill(case: Case) -> bool:
+    """A replica still answered with the older value, after the commit: the fill, or the culprit itself."""
+    own = [step for step in case.effects if step.operation == case.read and step.index == case.seen]
+    loads = [step for step in (*own, case.load) if step is not None and is_on_replica(step.exchange)]
+    return any(
+        case.read and case.commit and case.commit.index < step.index and step.shows(case.read.value)
+        for step in loads
+    )
 
 
 def old_snapshot_fill(case: Case) -> bool:

@@ -133,10 +133,13 @@ def _groups(exchange: Exchanged) -> frozenset[str]:
 
 
 def lost_invalidation(case: Case) -> bool:
+    """What was sent never took effect; or the writer could not send anything to the cache, and carried on."""
     if case.commit is None:
         return False
     sent = list(case.touches(case.commit.index, case.seen))
-    return bool(sent) and not any(step.took_effect for step in sent)
+    carried_on = case.writer is not None and case.writer.outcome is Outcome.OK
+    tried = bool(sent) or (carried_on and bool(case.cut_off))
+    return tried and not any(step.took_effect for step in sent)
 
 
 def group_clear_race(case: Case) -> bool:

@@ -72,6 +72,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "two-holders": Kind("two-lock-holders", About.LOCK),
         "unavailable": Kind("cache-outage", About.WAIT),
         "uncommitted": Kind("dirty-read", About.VALUE),
+        "unheard-event": Kind("late-invalidation", About.VALUE),
+        "unheard-write": Kind("lost-invalidation", About.VALUE),
         "versions-behind": Kind("versions-behind", About.VALUE),
         "view-cycle": Kind("causality-violation", About.VALUE),
         "warm-up-writes": Kind("shadow-side-effects", About.NONE),

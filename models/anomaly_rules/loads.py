@@ -1,6 +1,7 @@
 """Loads and locks: too many asked the database at once, two were where one should be, nobody let go."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import inf
 
 from cacheproof.models.anomaly_rules.case import Case
 from cacheproof.models.decision import ServerName
@@ -10,11 +11,15 @@ __all__ = [
     "early_expiry_herd",
     "foreign_release",
     "lock_convoy_collapse",
+    "lock_lost_on_failover",
     "orphan_lock",
     "penetration",
     "refused_refresh",
     "two_lock_holders",
 ]
+
+_UNITS_S: Mapping[str, float] = {"EX": 1.0, "PX": 0.001}
+"""The options of SET that say for how long, in seconds."""
 
 
 def _loads(case: Case) -> list[Step]:
@@ -77,8 +82,44 @@ def foreign_release(case: Case) -> bool:
     return False
 
 
+def lock_lost_on_failover(case: Case) -> bool:
+    """A replica took over that knew nothing of a lock, which was granted again before it would have expired."""
+    return any(
+        first.index < fault.index < second.index and not _had_expired(case, first, second)
+        for first, second in _held_at_once(case)
+        for fault in case.history.faults
+        if fault.fault == "failover"
+    )
+
+
+def _had_expired(case: Case, first: Step, second: Step) -> bool:
+    names = targets(first.exchange)
+    ended = (
+        fault.fault in ("expire", "evict")
+        and first.index < fault.index < second.index
+        and fault.detail in names
+        for fault in case.history.faults
+    )
+    return second.at_s - first.at_s >= _ttl_s(first) or any(ended)
+
+
+def _ttl_s(acquired: Step) -> float:
+    """For how long a lock was acquired, in seconds."""
+    words = [word.upper() for word in acquired.exchange.request]
+    for unit, seconds in _UNITS_S.items():
+        after = words[words.index(unit) + 1 :][:1] if unit in words else []
+        if after and after[0].isdigit():
+            return int(after[0]) * seconds
+    return inf
+
+
 def two_lock_holders(case: Case) -> bool:
     """A client acquired a lock that another one had acquired, and neither released nor lost by a crash."""
+    return any(_held_at_once(case))
+
+
+def _held_at_once(case: Case) -> Iterator[tuple[Step, Step]]:
+    """Each acquisition of a lock by a client while another one held it, behind that one's."""
     for name in sorted(case.locks):
         holder: Step | None = None
         for step in _of_lock(case, name):
@@ -86,9 +127,8 @@ def two_lock_holders(case: Case) -> bool:
                 holder = None
                 continue
             if holder is not None and _still_at_work(case, holder, step):
-                return True
+                yield holder, step
             holder = step
-    return False
 
 
 def _still_at_work(case: Case, holder: Step, other: Step) -> bool:
@@ -104,17 +144,18 @@ def orphan_lock(case: Case) -> bool:
 
 
 def _left_behind(case: Case, name: str) -> bool:
-    owner = next(
-        (step for step in reversed(list(_of_lock(case, name))) if acquires(step.exchange)),
-        None,
-    )
-    if owner is None or any(s.index > owner.index for s in _of_lock(case, name)):
-        return False
-    left = case.crash_of(owner.exchange.process, owner.index)
-    if left is None and owner.operation is not None:
-        left = owner.operation.returned
-    refused = (s.index for s in case.lock_steps if s.refused and name in targets(s.exchange))
-    return left is not None and any(index > left for index in refused)
+    taken = list(_of_lock(case, name))
+    refused = [s.index for s in case.lock_steps if s.refused and name in targets(s.exchange)]
+    for number, owner in enumerate(taken):
+        if not acquires(owner.exchange):
+            continue
+        until = taken[number + 1].index if number + 1 < len(taken) else inf
+        left = case.crash_of(owner.exchange.process, owner.index)
+        if left is None and owner.operation is not None:
+            left = owner.operation.returned
+        if left is not None and any(left < index < until for index in refused):
+            return True
+    return False
 
 
 def _of_lock(case: Case, name: str) -> Iterator[Step]:

@@ -6,7 +6,7 @@ Rules are tried in this order, from the most specific to the most general: each 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from cacheproof.models.anomaly_rules import counts, fills, invalidations, loads, write_behind
+from cacheproof.models.anomaly_rules import counts, faults, fills, invalidations, loads, write_behind
 from cacheproof.models.anomaly_rules.case import Case
 from cacheproof.models.anomaly_rules.kinds import About
 
@@ -20,12 +20,15 @@ _VALUES: tuple[Rule, ...] = (
     ("poison-write", write_behind.poison_write),
     ("dirty-flag-race", write_behind.dirty_flag_race),
     ("pop-then-crash", write_behind.pop_then_crash),
+    ("failover-rollback", faults.failover_rollback),
+    ("durability-rollback", faults.durability_rollback),
     ("lost-write-behind", write_behind.lost_write_behind),
     ("pending-list-black-hole", write_behind.pending_list_black_hole),
     ("clobbered-write", write_behind.clobbered_write),
     ("flush-reorder", write_behind.flush_reorder),
     ("dirty-eviction", write_behind.dirty_eviction),
     ("dirty-write-through", invalidations.dirty_write_through),
+    ("zombie-write", faults.zombie_write),
     ("staleness-beyond-ttl", fills.staleness_beyond_ttl),
     ("joined-stale-load", fills.joined_stale_load),
     ("warm-up-zombie", fills.warm_up_zombie),
@@ -42,7 +45,9 @@ _VALUES: tuple[Rule, ...] = (
     ("stale-negative-entry", fills.stale_negative_entry),
     ("fill-over-write-through", fills.fill_over_write_through),
     ("stale-set", fills.stale_set),
+    ("replica-lag-fill", fills.replica_lag_fill),
     ("old-snapshot-fill", fills.old_snapshot_fill),
+    ("one-way-partition", faults.one_way_partition),
     ("refresh-never-lands", invalidations.refresh_never_lands),
     ("version-reset", invalidations.version_reset),
     ("version-inversion", invalidations.version_inversion),
@@ -62,11 +67,13 @@ _COUNTS: tuple[Rule, ...] = (
     ("retry-double-apply", counts.retry_double_apply),
     ("double-apply", counts.double_apply),
     ("pop-then-crash", counts.popped_increment),
+    ("failover-rollback", counts.lost_in_a_failover),
     ("lost-write-behind", counts.lost_in_the_cache),
     ("lost-update", counts.lost_update),
 )
 
 _LOCKS: tuple[Rule, ...] = (
+    ("lock-lost-on-failover", loads.lock_lost_on_failover),
     ("foreign-release", loads.foreign_release),
     ("two-lock-holders", loads.two_lock_holders),
 )

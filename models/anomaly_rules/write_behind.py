@@ -89,10 +89,11 @@ def lost_write_behind(case: Case) -> bool:
 
 def pending_list_black_hole(case: Case) -> bool:
     """A worker crashed with entries delivered, and from then on only new entries were asked for."""
-    if case.lost is None and case.commit is None:
+    if case.lost is None and case.commit is None and case.finding.kind != "unheard-event":
         return False
     for delivery in case.history.exchanges:
-        if delivers(delivery) and case.finding.key in delivery.keys and _dropped(case, delivery):
+        named = delivers(delivery) and mentioned(case.finding.key, str(delivery.reply))
+        if (named or case.finding.key in delivery.keys) and delivers(delivery) and _dropped(case, delivery):
             return True
     return False
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from cacheproof.models.atomic_reads import pairs_of
 from cacheproof.models.event import Entered, Phase
 from cacheproof.models.operation import Operation, Value
+from cacheproof.models.register import pairs_of
 from cacheproof.reports.findings.scene import Scene, Template, counted_words, number_words, says
 from cacheproof.reports.words import plain, seconds_words, show
 
@@ -204,6 +204,18 @@ def _fractured_mark(scene: Scene) -> str:
     return f"{'a part' if scene.finding.key is None else show(scene.finding.key)} lags behind"
 
 
+def _unheard(scene: Scene) -> str:
+    """The culprit is a read of something older, or else the operation of which the cache has not heard."""
+    finding = scene.finding
+    told = "a worker was told, and nobody set or deleted the entry after that"
+    if finding.kind == "unheard-write":
+        told = "it returned, and had neither set nor deleted the entry"
+    if finding.because:
+        return f"{scene.because} never reached the cache: {told}; {scene.reader} still returned {scene.got}."
+    who = scene.act(finding.culprit) if finding.culprit else "an event"
+    return f"{who}{scene.of_key} never reached the cache: {told}."
+
+
 VALUES: Mapping[str, Template] = {
     "aborted": Template(_aborted, says("that write had failed")),
     "divergence": Template(_divergence, _held_mark, lasting=True),
@@ -216,5 +228,7 @@ VALUES: Mapping[str, Template] = {
     "stale-read": Template(_stale_read, _stale_read_mark, lasting=True),
     "staleness-beyond-bound": Template(_beyond_bound, _beyond_bound_mark, lasting=True),
     "uncommitted": Template(_uncommitted, says("not committed")),
+    "unheard-event": Template(_unheard, says("nobody in the cache has heard"), lasting=True),
+    "unheard-write": Template(_unheard, says("nobody in the cache has heard"), lasting=True),
     "versions-behind": Template(_versions_behind, _versions_behind_mark, lasting=True),
 }

@@ -15,6 +15,7 @@ from cacheproof.harness import check
 from cacheproof.harness.check import Questions, ReadingLine, check_file, read_property
 from cacheproof.models.checked import Checked, Who
 from cacheproof.models.errors import UsageError
+from cacheproof.models.general import LinearizableAs
 from cacheproof.models.history import History
 from cacheproof.models.properties import PROPERTIES
 from cacheproof.models.round_trips import RoundTrips
@@ -160,7 +161,7 @@ def test_a_checker_that_fails_has_found_nothing_out(monkeypatch: pytest.MonkeyPa
     told = {answer.question: answer.judgement for answer in checked.answers}
     assert "the checker failed with RuntimeError('oh')" in str(told["durability"].unknown)
     assert told["linearizable"].verdict is Verdict.UPHELD
-    monkeypatch.setattr(check, "check_linearizable", fail)
+    monkeypatch.setattr(LinearizableAs, "search", fail)
     assert asked("upheld.log").verdict is Verdict.UNKNOWN
 
 

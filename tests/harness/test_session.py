@@ -35,6 +35,23 @@ def test_when_a_test_passes(verdict: Verdict, kept: bool, claims: bool, truth: b
     assert (wrong_cells(report, Expect.TRUTH) == []) is truth
 
 
+@pytest.mark.parametrize(
+    ("verdict", "kept", "truth"),
+    [
+        (Verdict.NOT_EXERCISED, True, True),
+        (Verdict.NOT_EXERCISED, False, True),
+        (Verdict.REFUTED, False, True),  # interleaving alone is enough
+        (Verdict.REFUTED, True, False),
+        (Verdict.UNKNOWN, True, False),  # the runs themselves are in doubt
+    ],
+)
+def test_what_cannot_be_made_is_not_asked_for(verdict: Verdict, kept: bool, truth: bool) -> None:
+    """Under a condition that the servers rule out, TRUTH wants nothing; but what was found there counts."""
+    cell = Cell("X1", "a promise", Condition.CACHE_CRASH, verdict, 1, 0, kept, possible=False)
+    report = Report("Cache", "contract", "quick", 0, (cell,))
+    assert (wrong_cells(report, Expect.TRUTH) == []) is truth
+
+
 def test_a_seed_is_a_number_or_drawn() -> None:
     """`random` draws another one each time."""
     assert read_seed("17") == 17

@@ -12,6 +12,7 @@ from cacheproof.chaos.cacheclock import Disturbance
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness import cli
 from cacheproof.harness.profiles import Profile
+from cacheproof.harness.session import Expect, wrong_cells
 from cacheproof.harness.strategies.moves import KEEPS, KILLING, faults
 from cacheproof.harness.verify import verify
 from cacheproof.harness.world import World
@@ -97,6 +98,8 @@ def test_a_condition_that_cannot_be_made_is_not_exercised(
     assert kept.verdict is Verdict.NOT_EXERCISED and kept.schedules > 20
     assert kept.reason is not None and "never kills them" in kept.reason
     assert report.cell("CA4", Condition.CACHE_CRASH).verdict is Verdict.REFUTED
+    assert not any(cell.possible for cell in report.cells)
+    assert wrong_cells(report, Expect.TRUTH) == [] and wrong_cells(report, Expect.CLAIMS) != []
 
 
 def test_a_stored_kill_is_a_problem_of_its_replay(stage_for: StageFor, lacking: Callable[..., None]) -> None:

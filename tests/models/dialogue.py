@@ -5,10 +5,11 @@
     B SELECT -> v1         its exchange with the database
     A write v2             A invokes a write of v2; `@b` anywhere in a line names another key than "k"
     A UPDATE v2 lost       the request was lost (`reply-lost`: the reply was; `delayed`: it is late; `refused`);
-                           `waits`: it has to wait, `late`: it had to
+                           `waits`: it has to wait, `late`: it had to; `replica`: the database's read replica
     A commits v2           v2 became visible in the database, by an exchange of A (`?`: nobody knows by whose)
     A ok                   A's operation returned; for a read `ok v1`; or `fail`, `info`
-    A crash                a fault; also `kill cache`, `advance 10`, `quiet` (the run came to rest), `final`
+    A crash                a fault; also `kill cache`, `start cache snapshot, 1 write behind`, `partition cache A
+                           silent`, `flush cache keys`, `advance 10`, `quiet` (the run came to rest), `final`
                            (the reads after it are those of the epilogue)
 
 Verbs in capitals are exchanges; several in one transaction are joined with "+": `SET+XADD v2`.  `#lock` in one
@@ -25,6 +26,7 @@ from cacheproof.models.decision import Fate, ServerName
 from cacheproof.models.event import Committed, Entered, Event, Exchanged, Faulted, Invoked, Phase, Returned
 from cacheproof.models.history import History
 from cacheproof.models.operation import Outcome, Value
+from cacheproof.models.trace import REPLICA_MARK
 
 __all__ = ["act"]
 
@@ -35,7 +37,19 @@ _FATES = {
     "delayed": Fate.DELAYED,
     "refused": Fate.REFUSED,
 }
-_MARKS = {"waits", "late"}
+_MARKS = {"waits", "late", "replica"}
+_OF_SERVERS = {
+    "failover",
+    "flush",
+    "freeze",
+    "heal",
+    "kill",
+    "lag",
+    "partition",
+    "replicate",
+    "start",
+    "thaw",
+}
 
 
 class _Stage:
@@ -55,8 +69,10 @@ class _Stage:
         if who == "advance":
             self.now_s += float(rest[0])
             self.events.append(Faulted(*stamp, "advance", detail=float(rest[0])))
-        elif who in ("kill", "start"):
-            self.events.append(Faulted(*stamp, who, server=ServerName(rest[0])))
+        elif who in _OF_SERVERS:
+            cut_off = next((ord(word) - ord("A") for word in rest[1:] if word.isupper()), None)
+            detail = " ".join(word for word in rest[1:] if not word.isupper())
+            self.events.append(Faulted(*stamp, who, cut_off, ServerName(rest[0]), detail or None))
         elif who in ("expire", "evict"):
             self.events.append(Faulted(*stamp, who, detail=rest[0]))
         elif who == "quiet":
@@ -92,7 +108,7 @@ def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]
     joined, *rest = asked.split()
     verbs = joined.split("+")
     server = ServerName.DATABASE if verbs[0] in _SQL else ServerName.CACHE
-    waits = "waits" in words
+    waits, mark = "waits" in words, REPLICA_MARK if "replica" in words else ""
     # What the server answered is on record although nobody heard it.
     answered = not waits and fate is not Fate.REQUEST_LOST and (fate is not Fate.REPLY_LOST or bool(arrow))
     return Exchanged(
@@ -100,7 +116,7 @@ def _exchange(stamp: tuple[int, float], process: int, key: str, words: list[str]
         process,
         server,
         "; ".join(verbs),
-        tuple(word for verb in verbs for word in (";", verb, name, *rest))[1:],
+        tuple(word for verb in verbs for word in (";", f"{mark}{verb}", name, *rest))[1:],
         () if key == "none" else (key,),
         _reply(server, verbs[0], answer.strip(), bool(arrow)) if answered else None,
         fate,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cacheproof.models.atomic_reads import AtomicReads, pairs_of
+from cacheproof.models.atomic_reads import AtomicReads
 from cacheproof.models.event import Committed, Event, Invoked, Returned
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome, Value
@@ -303,18 +303,11 @@ def test_other_methods_leave_a_doubt() -> None:
 @pytest.mark.parametrize("value", [None, "v1", (("a", 1, 2),), ("a", "b"), ((1, "v1"),)])
 def test_what_cannot_be_read_leaves_a_doubt(value: Any) -> None:
     """An argument or a result that is not ((key, value), …)."""
-    assert pairs_of(value) is None
     written = History({}, (Invoked(0, 0.0, 0, "write_many", None, value),), 1)
     assert "a write_many took" in (AtomicReads().check(written).unknown or "")
     call = Invoked(0, 0.0, 0, "read_many", None, ("a", "b"))
     read = History({}, (call, Returned(1, 0.0, 0, Outcome.OK, value)), 1)
     assert "a read_many returned" in (AtomicReads().check(read).unknown or "")
-
-
-def test_the_last_of_several_values_for_a_key_counts() -> None:
-    """As in a transaction that writes a record twice."""
-    assert pairs_of((("a", "1"), ("a", "2"))) == {"a": "2"}
-    assert pairs_of(()) == {}
 
 
 def test_it_needs_no_final_read() -> None:

@@ -160,14 +160,18 @@ def test_repeated_values_are_never_judged_wrongly() -> None:
 
 
 def test_zero_seconds_are_linearizability(happenings: Callable[..., History]) -> None:
-    """With Δ = 0 the verdict on a history is that of `Linearizable`, key by key."""
+    """With Δ = 0 the verdict on a history is that of `Linearizable`, key by key, unless values repeat."""
     seen = dict.fromkeys(Verdict, 0)
     for seed in range(2_000):
         history = happenings(seed, keys=2)
         expected, found = Linearizable().check(history), DeltaAtomicity(0).check(history)
-        assert (found.verdict, found.judged) == (expected.verdict, expected.judged)
-        assert [item.key for item in found.findings] == [item.key for item in expected.findings]
+        keys = [item.key for item in found.findings]
         seen[found.verdict] += 1
+        if found.unknown is not None:  # a doubt that `Linearizable` may resolve
+            assert set(keys) <= {item.key for item in expected.findings}
+            continue
+        assert (found.verdict, found.judged) == (expected.verdict, expected.judged)
+        assert keys == [item.key for item in expected.findings]
     assert min(seen.values()) > 10, seen
 
 

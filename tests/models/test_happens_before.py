@@ -107,3 +107,9 @@ def test_calls_without_a_key(f: str, outcome: Outcome, opaque: bool) -> None:
     )
     scene = observe(History({"k": "v0"}, calls, 1))
     assert (scene.left_out is not None) == opaque and scene.judged == (0 if opaque else 1)
+
+
+def test_a_history_is_observed_once(draw: Callable[..., History]) -> None:
+    """Every model that asks is shown the same scene."""
+    history = draw("A: |-w1-| |-r1-|")
+    assert observe(history) is observe(history)

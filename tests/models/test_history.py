@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -160,3 +161,11 @@ def test_views(act: Callable[..., History]) -> None:
     assert [fault.fault for fault in history.faults] == ["crash"]
     assert history.phase_start(Phase.QUIESCE) == 6
     assert history.phase_start(Phase.READ) is None
+
+
+def test_what_was_derived_is_no_part_of_a_history() -> None:
+    """It is kept as long as the history, and makes no two histories different."""
+    one, other = History({"k": "v0"}, (), 1), History({"k": "v0"}, (), 1)
+    one.derived["answer"] = 42
+    assert one == other and other.derived == {} and one.to_jsonl() == other.to_jsonl()
+    assert replace(one, processes=2).derived == {}

@@ -18,6 +18,17 @@ CASES = 10_000
 KEYS = {"a": "v8", "b": "v9"}
 
 
+def test_what_a_write_of_several_keys_wrote_belongs_to_each_of_them() -> None:
+    """It is not made up, and what belongs to one of the keys does not belong to another."""
+    pairs = (("a", "v1"), ("b", "v2"))
+    events = [Invoked(0, 0.0, 0, "write_many", None, pairs), Returned(1, 0.0, 0, Outcome.OK, pairs)]
+    for value in ("v1", "v2"):
+        events.append(Invoked(len(events), 0.0, 0, "read", "a", None))
+        events.append(Returned(len(events), 0.0, 0, Outcome.OK, value))
+    (finding,) = Integrity().check(History(KEYS, tuple(events), 1)).findings
+    assert finding.kind == "foreign" and finding.culprit is not None and finding.culprit.value == "v2"
+
+
 def test_it_is_the_definition(happenings: Callable[..., History]) -> None:
     """A read is right if its value is initial, or written in time by what did not fail, and committed if asked."""
     for seed in range(CASES):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from cacheproof.models.delta_atomicity import DeltaAtomicity
 from cacheproof.models.durability import Durability
 from cacheproof.models.errors import UsageError
 from cacheproof.models.event import Committed, Entered, Event, Invoked, Phase, Returned
@@ -404,11 +405,12 @@ def test_a_doubt_is_no_success(draw: Draw) -> None:
     A: |--w1--|  |--w1--|
     B:                     |-r1-|
     """
-    ladder = climb([draw(FRESH), draw(twice)], [Rung("linearizable", Linearizable())])
+    only = [Rung("linearizable", DeltaAtomicity(0))]
+    ladder = climb([draw(FRESH), draw(twice)], only)
     (standing,) = ladder.standings
     assert (standing.verdict, ladder.strongest) == (Verdict.UNKNOWN, ())
     assert standing.doubt == Doubt(1, "'v1' was read, and more than one write may have written it")
-    (standing,) = climb([draw(twice), draw(LATE)], [Rung("linearizable", Linearizable())]).standings
+    (standing,) = climb([draw(twice), draw(LATE)], only).standings
     assert standing.verdict is Verdict.REFUTED and standing.doubt is not None
     assert (standing.doubt.history, standing.fall and standing.fall.history) == (0, 1)
 

@@ -313,6 +313,9 @@ NEAR_MISSES = {
     "it raised on a connection that the outage had cut": (
         "A acquire; A ok; A crash; B partition; enter drain; +5; B acquire; B fail"
     ),
+    "it raised on a connection that a failover had cut": (
+        "A acquire; A ok; A crash; failover; enter drain; +5; B acquire; B fail"
+    ),
     "nobody refused": "A acquire; A ok; A crash; enter drain; +5; B acquire; B ok",
 }
 

@@ -24,6 +24,7 @@ from cacheproof.models.liveness import Liveness
 from cacheproof.models.mutual_exclusion import MutualExclusion
 from cacheproof.models.properties import PROPERTIES, property_from_dict, property_to_dict
 from cacheproof.models.quiet_warm_up import QuietWarmUp
+from cacheproof.models.reaches_cache import ReachesCache
 from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.models.round_trips import RoundTrips
 from cacheproof.models.sequential import Sequential
@@ -58,6 +59,8 @@ OURS: list[Property] = [
     MonotonicWrites(),
     MutualExclusion(),
     MutualExclusion(fenced=True),
+    ReachesCache(after="acknowledgement"),
+    ReachesCache(after="event"),
     QuietWarmUp(),
     ReadAfterWrite(),
     ReadYourWrites(),

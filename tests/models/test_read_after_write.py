@@ -1,9 +1,12 @@
 """Reads that begin after an acknowledged write see it, or something newer."""
 
+import random
+import time
 from collections.abc import Callable
 
 import pytest
 
+from cacheproof.models.event import Committed, Event, Invoked, Returned
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome, Value
 from cacheproof.models.read_after_write import ReadAfterWrite
@@ -11,6 +14,7 @@ from cacheproof.models.read_after_write import ReadAfterWrite
 Draw = Callable[..., History]
 
 CASES = 10_000
+CROWDS = 4_000
 
 
 def value_of(operation: Operation) -> Value:
@@ -39,28 +43,104 @@ def older_by_commit(history: History, read: Operation, write: Operation) -> bool
     return last[-1] < over[-1] and not write.precedes(sources[0])
 
 
+def judge_by_definition(history: History) -> tuple[set[int], int]:
+    """(the reads that are stale, how many reads were judged), pair by pair."""
+    reads = [op for op in history.operations if op.f == "read" and op.outcome is Outcome.OK]
+    written = {value_of(op) for op in history.operations if op.f != "read" and op.outcome is not Outcome.FAIL}
+    stale, judged = set(), 0
+    for read in reads:
+        acked = [op for op in history.operations if op.f != "read" and op.outcome is Outcome.OK]
+        acked = [op for op in acked if op.returned is not None and op.returned < read.invoked]
+        if acked and read.value in written | {"v0"}:
+            judged += 1
+            if any(older_by_time(history, read, w) or older_by_commit(history, read, w) for w in acked):
+                stale.add(read.invoked)
+    return stale, judged
+
+
 def test_it_is_the_definition(happenings: Callable[..., History]) -> None:
     """Exactly the reads are flagged for which some acknowledged write is newer, checked pair by pair."""
     for seed in range(CASES):
         history = happenings(seed)
-        reads = [op for op in history.operations if op.f == "read" and op.outcome is Outcome.OK]
-        written = {
-            value_of(op) for op in history.operations if op.f != "read" and op.outcome is not Outcome.FAIL
-        }
-        stale, judged = set(), 0
-        for read in reads:
-            acked = [op for op in history.operations if op.f != "read" and op.outcome is Outcome.OK]
-            acked = [op for op in acked if op.returned is not None and op.returned < read.invoked]
-            if acked and read.value in written | {"v0"}:
-                judged += 1
-                if any(older_by_time(history, read, w) or older_by_commit(history, read, w) for w in acked):
-                    stale.add(read.invoked)
+        stale, judged = judge_by_definition(history)
         judgement = ReadAfterWrite().check(history)
         assert {finding.culprit.invoked for finding in judgement.findings if finding.culprit} == stale
         assert judgement.judged == judged and judgement.unknown is None
         for finding in judgement.findings:
             (write,) = finding.because
             assert finding.culprit is not None and write.precedes(finding.culprit)
+
+
+def crowd(chance: random.Random) -> History:
+    """Up to six writes, most of them at once, committed in any order, and reads of any value all along."""
+    writers = chance.randint(2, 6)
+    steps = [writer for writer in range(writers) for _ in range(3)] + [writers] * chance.randint(1, 6)
+    chance.shuffle(steps)
+    events: list[Event] = []
+    ahead = {
+        writer: ["invoked", *chance.choice((("commits", "returns"), ("returns", "commits")))]
+        for writer in steps
+    }
+    version = 0
+    for process in steps:
+        stamp, value = (len(events), 0.0), f"v{process + 1}"
+        step = "reads" if process == writers else ahead[process].pop(0)
+        if step == "invoked":
+            events.append(Invoked(*stamp, process, "write", "k", value))
+        elif step == "commits":
+            version += 1
+            events.append(Committed(*stamp, "k", value, version, process))
+        elif step == "returns":
+            events.append(
+                Returned(*stamp, process, chance.choice((Outcome.OK, Outcome.OK, Outcome.INFO)), None)
+            )
+        else:
+            events.append(Invoked(*stamp, process, "read", "k", None))
+            seen = f"v{chance.randint(1, writers)}"
+            events.append(Returned(len(events), 0.0, process, Outcome.OK, seen))
+    return History({"k": "v0"}, tuple(events), writers + 1)
+
+
+def test_the_newest_of_a_crowd_is_found() -> None:
+    """Also where many writes were concurrent: the evidence is the last that the database had committed by then."""
+    chance = random.Random(7)
+    flagged = kept = 0
+    for _ in range(CROWDS):
+        history = crowd(chance)
+        stale, judged = judge_by_definition(history)
+        judgement = ReadAfterWrite().check(history)
+        for finding in judgement.findings:
+            (write,), read = finding.because, finding.culprit
+            assert read is not None
+            if older_by_time(history, read, write):
+                continue
+            acked = [w for w in history.operations if w.f == "write" and w.precedes(read)]
+            newer = [w.value for w in acked if older_by_commit(history, read, w)]
+            order = [commit.value for commit in history.commits["k"]]
+            assert write.value == max(newer, key=order.index)
+        found = {finding.culprit.invoked for finding in judgement.findings if finding.culprit}
+        assert (found, judgement.judged) == (stale, judged)
+        flagged, kept = flagged + bool(stale), kept + (not stale)
+    assert min(flagged, kept) > CROWDS // 5
+
+
+def test_a_long_history_takes_moments() -> None:
+    """Ten thousand operations that are in order, and one that is not: seconds would be a sign of squares."""
+    events: list[Event] = []
+    for number in range(5_000):
+        value = f"v{number + 1}"
+        at = len(events)
+        events += [
+            Invoked(at, 0.0, number % 2, "write", "k", value),
+            Committed(at + 1, 0.0, "k", value, number + 1, number % 2),
+            Returned(at + 2, 0.0, number % 2, Outcome.OK, None),
+            Invoked(at + 3, 0.0, 2, "read", "k", None),
+            Returned(at + 4, 0.0, 2, Outcome.OK, value if number < 4_999 else "v1"),
+        ]
+    began = time.process_time()
+    (finding,) = ReadAfterWrite().check(History({"k": "v0"}, tuple(events), 3)).findings
+    assert finding.culprit is not None and finding.culprit.value == "v1"
+    assert time.process_time() - began < 5
 
 
 STALE = {

@@ -77,6 +77,41 @@ def test_effects(line: str, effect: bool, act: Act) -> None:
     assert step(act, line).took_effect is effect
 
 
+@pytest.mark.parametrize(
+    ("fault", "effect"),
+    [
+        ("partition cache A silent", False),
+        ("partition cache A requests", False),
+        ("partition cache A replies", True),
+        ("partition cache B silent", True),
+        ("partition database A silent", True),
+        ("freeze cache", False),
+        ("freeze cache\nthaw cache", True),
+    ],
+)
+def test_what_is_kept_back_has_no_effect_yet(fault: str, effect: bool, act: Act) -> None:
+    """A request that waits: a fault keeps it from its server; without one, the server is at work on it."""
+    (waits,) = steps(act(f"{fault}\nA write v2\nA DEL waits"), "k")
+    assert waits.took_effect is effect
+    assert waits.kept_back is not effect
+
+
+def test_what_had_to_wait_belongs_to_who_sent_it(act: Act) -> None:
+    """Its operation may be over by then, and another one open; of two of the same, each goes with its fate."""
+    script = "A write v2\nA UPDATE v2 delayed waits\nA UPDATE v2 waits\nA UPDATE v2 late\nA ok\nA read\n"
+    first, second, third, fourth = steps(act(script + "A UPDATE v2 delayed late"), "k")
+    assert [step.sent for step in (first, second, third, fourth)] == [1, 2, 2, 1]
+    assert fourth.operation == first.operation and fourth.operation and fourth.operation.f == "write"
+
+
+def test_what_arrives_late_may_have_been_sent_in_time(act: Act) -> None:
+    """A fault kept it back, and its client left: then it is late.  What nobody saw being sent, has no sender."""
+    sent, late = steps(act("A write v2\nA DEL waits\nA ok\nA DEL delayed late"), "k")
+    assert (late.sent, late.operation) == (1, sent.operation)
+    (late,) = steps(act("A write v2\nA ok\nA DEL delayed late"), "k")
+    assert (late.sent, late.sent_at, late.operation) == (2, None, None)
+
+
 def test_values_are_found_as_words(act: Act) -> None:
     """v1 is not in v12, but in JSON."""
     assert step(act, "SET v1 EX 300").mentions("v1") and not step(act, "SET v12").mentions("v1")

@@ -110,11 +110,19 @@ def test_times_far_apart_agree_with_zones() -> None:
 
 
 def test_a_judgement_is_that_of_linearizable(happenings: Callable[..., History]) -> None:
-    """Findings, doubts and the count of reads are those of the property, but for versions and staleness."""
+    """Findings, doubts and the count of reads are those of the property, but for versions and staleness.
+
+    Where values repeat, columns leave a doubt that the property may resolve.
+    """
     seen = dict.fromkeys(Verdict, 0)
     for seed in range(1_500):
         history = happenings(seed, keys=2)
         expected, found = Linearizable().check(history), judge_columns(columns_of(history))
+        seen[found.verdict] += 1
+        assert found.judged == expected.judged
+        if "more than one write" in (found.unknown or ""):
+            assert {item.key for item in found.findings} <= {item.key for item in expected.findings}
+            continue
         assert (found.verdict, found.judged, found.unknown) == (
             expected.verdict,
             expected.judged,
@@ -124,7 +132,6 @@ def test_a_judgement_is_that_of_linearizable(happenings: Callable[..., History])
             assert (one.property, one.kind, one.key) == (other.property, other.kind, other.key)
             assert (one.culprit, one.because) == (other.culprit, other.because)
             assert (one.versions, one.stale_s) == ((), None)
-        seen[found.verdict] += 1
     assert min(seen.values()) > 10, seen
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cacheproof.models.history import History
 from cacheproof.models.operation import Operation, Outcome, Value
+from cacheproof.models.register import Register
 from cacheproof.models.zones import Linearizable, check_register
 
 Draw = Callable[..., History]
@@ -247,8 +248,33 @@ def test_versions_and_staleness_come_with_the_finding(draw: Draw) -> None:
     assert finding.stale_s == 4.0
 
 
-def test_repeated_values_leave_a_doubt(draw: Draw) -> None:
+def test_repeated_values_are_searched_for_an_order() -> None:
+    """With values written more than once the property has the exact verdict all the same, and no doubt."""
+    chance, refuted, searched = random.Random(1993), 0, 0
+    for _ in range(10_000):
+        operations = tuple(sorted(random_operations(chance, unique=False), key=lambda op: op.invoked))
+        initial: Value = chance.choice(("v0", None))
+        judgement = Linearizable().judge(Register("k", initial, operations))
+        assert judgement.unknown is None
+        assert (judgement.findings == ()) == linearizable(operations, initial), operations
+        searched += check_register(operations, initial).unknown is not None
+        refuted += bool(judgement.findings)
+    assert 2_000 < refuted < 8_000 and searched > 1_000
+
+
+def test_the_order_that_is_missing_is_shown(draw: Draw) -> None:
+    """A record that was deleted twice, written, and is gone: the culprit is the read that no order explains."""
+    history = draw("A: |-d-| |-d-| |-w1-| |-r-|")
+    assert check_register(history.operations, "v0").unknown is not None
+    (finding,) = Linearizable().check(history).findings
+    assert (finding.kind, finding.culprit) == ("non-linearizable", history.operations[-1])
+    assert finding.because == history.operations[:3]
+
+
+def test_beyond_the_budget_repeated_values_leave_a_doubt(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two deletes: a read of no record fits either, so there is no verdict, unless something else is wrong."""
+    monkeypatch.setattr("cacheproof.models.zones._BUDGET_STEPS", 1)
+    monkeypatch.setattr("cacheproof.models.zones._BUDGET_PER_OPERATION", 0)
     doubtful = Linearizable().check(draw("A: |-d-| |-w1-| |-d-| |-r-|"))
     assert doubtful.findings == () and "None was read" in (doubtful.unknown or "")
     refuted = Linearizable().check(draw("A: |-d-| |-w1-| |-w2-| |-d-| |-r-| |-r1-|"))

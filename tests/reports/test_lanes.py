@@ -79,6 +79,13 @@ def test_nothing_is_drawn_of_nothing() -> None:
         (op(0, "cas", (1, 2), 0, 1, result=False), "cas 1 → 2 refused", "cas 1 → 2 refused"),
         (op(0, "cas", 7, 0, 1), "cas 7", "cas 7"),
         (op(0, "write", "a\nb", 0, 1), "write a\\nb", "w a\\nb"),
+        (
+            op(0, "read_many", ("a", "b"), 0, 1, result=(("a", "1"), ("b", None))),
+            "read_many 1, no record",
+            "read_many 1, no record",
+        ),
+        (op(0, "read_many", ("a", "b"), 0, None, INFO), "read_many", "read_many"),
+        (op(0, "write_many", (("a", 1), ("b", 2)), 0, None, INFO), "write_many 1, 2", "write_many 1, 2"),
         (op(0, "in\x1bc", 2, 0, 1), "in\\x1bc 2", "in\\x1bc 2"),
         (op(0, "f" * 40, 2, 0, 1), f"{'f' * 23}… 2", f"{'f' * 23}… 2"),
     ],

@@ -1,5 +1,7 @@
 """Small words: total, one line, and as wide as they say."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,6 +119,53 @@ def test_calls_and_outcomes() -> None:
     assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, "v2"), write) == "ok"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.FAIL, None, "no\nway"), write) == "failed: no\\nway"
     assert outcome_words(Returned(1, 0.0, 0, Outcome.INFO, None), write) == "outcome unknown"
+
+
+@pytest.mark.parametrize(
+    ("f", "key", "value", "words"),
+    [
+        ("delete", "user:1", None, "delete user:1"),
+        ("increment", "user:1", 1, "increment user:1 by 1"),
+        ("read_many", None, ("a", "b"), "read_many a, b"),
+        ("write_many", None, (("a", "v1"), ("b", None)), "write_many a := v1, b := no record"),
+        ("write_many", None, "odd", "write_many := odd"),
+        ("acquire", "user:1", None, "acquire user:1"),
+        ("warm_up", None, None, "warm_up"),
+    ],
+)
+def test_calls_of_other_operations(f: str, key: str | None, value: Any, words: str) -> None:
+    """Amounts, keys and pairs read as what they are."""
+    assert call_words(Invoked(0, 0.0, 0, f, key, value)) == words
+
+
+def test_many_keys_are_cut() -> None:
+    """A call fits in its lane."""
+    call = Invoked(0, 0.0, 0, "write_many", None, tuple((f"user:{n}", "v" * 20) for n in range(9)))
+    assert cell_len(call_words(call)) <= len("write_many ") + 48
+
+
+@pytest.mark.parametrize(
+    ("f", "value", "words"),
+    [
+        ("increment", 1, "ok 1"),
+        ("increment", None, "ok"),
+        ("read_many", (("a", "v1"), ("b", None)), "ok a = v1, b = no record"),
+        ("read_many", (), "ok: no record"),
+        ("acquire", True, "ok: acquired"),
+        ("acquire", None, "ok: acquired"),
+        ("acquire", False, "ok: not acquired"),
+        ("acquire", 7, "ok: acquired, 7"),
+        ("release", None, "ok"),
+        ("release", True, "ok"),
+        ("release", False, "ok: nothing to release"),
+        ("delete", None, "ok"),
+        ("warm_up", None, "ok"),
+    ],
+)
+def test_results_of_other_operations(f: str, value: Any, words: str) -> None:
+    """A count is told although it equals the amount; whether a lock was acquired is said in words."""
+    call = Invoked(0, 0.0, 0, f, "a", 1 if f == "increment" else None)
+    assert outcome_words(Returned(1, 0.0, 0, Outcome.OK, value), call) == words
 
 
 def started(detail: str) -> Faulted:

@@ -62,6 +62,22 @@ def test_a_read_without_a_look_has_seen_when_it_returned(act: Act) -> None:
     assert last(act("A read\nadvance 1")).seen == 2
 
 
+def test_marks_are_more_than_an_absence(act: Act) -> None:
+    """Scripts, and deletes with a set in one transaction; a set alone is the next value, a delete leaves nothing."""
+    script = STALE_SET.replace("A DEL", "A DEL\nA EVAL bury\nA SET+DEL\nA SET v2")
+    assert [step.index for step in last(act(script)).marks] == [8, 9]
+
+
+def test_the_outages_that_a_writer_met(act: Act) -> None:
+    """At its commit or at its end, of the cache, and for this client."""
+    update, end = "A write v2\nA UPDATE v2\nA commits v2\n", "A ok\nC read\nC GET -> v1\nC ok v1"
+    met = last(act("partition cache A\n" + update + "heal cache\nfreeze cache\n" + end)).cut_off
+    assert [(at, outage.fault.fault) for at, outage in met] == [(3, "partition"), (6, "freeze")]
+    for unmet in ("partition cache B", "partition database A", "partition cache A\nheal cache A"):
+        assert last(act(unmet + "\n" + update + end)).cut_off == ()
+    assert last(act("partition cache A\nA write v2\n" + end)).cut_off == ()
+
+
 def test_the_writer_is_who_committed_where_several_wrote_the_value(act: Act) -> None:
     """Two writes of v2: the one during which it was committed; nobody if that is not known."""
     script = "A write v2\nB write v2\nB UPDATE v2\n{who} commits v2\nB ok\nA ok\nC read\nC GET -> v1\nC ok v1"

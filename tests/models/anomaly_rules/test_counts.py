@@ -59,6 +59,8 @@ TOO_FEW: dict[str, tuple[str, str]] = {
     ),
     "the cache was killed": ("lost-write-behind", ADD + "kill cache"),
     "the cache was killed before": ("lost-increment", "kill cache\nstart cache\n" + ADD),
+    "a replica took over": ("failover-rollback", ADD + "failover cache 2"),
+    "a replica had taken over before": ("lost-increment", "failover cache 2\n" + ADD),
     "two clients wrote what they had computed from the cache": (
         "lost-update",
         "A increment\nB increment\nA GET -> 1\nB GET -> 1\nA UPDATE 2\nA commits 2\nA ok\nB UPDATE 2\nB commits 2\nB ok",
@@ -110,6 +112,7 @@ def test_an_impossible_sum_may_be_either(act: Act) -> None:
         ("lost-increment", TOO_MANY["the worker crashed before it had acknowledged"][1]),
         ("double-applied", TOO_FEW["the worker popped it and crashed"][1]),
         ("double-applied", TOO_FEW["the cache was killed"][1]),
+        ("double-applied", TOO_FEW["a replica took over"][1]),
         ("double-applied", TOO_FEW["the entry was old already"][1]),
     ],
 )

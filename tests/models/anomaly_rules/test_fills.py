@@ -117,6 +117,36 @@ STALE: dict[str, tuple[str, str]] = {
         MISS
         + "A write v2\nA UPDATE v2\nA commits v2\nA EVAL void\nA ok\nkill cache\nstart cache\nB EVAL fill v1\nB ok v1",
     ),
+    "a tombstone, set together with the delete, that was flushed": (
+        "lost-tombstone",
+        MISS + "A write v2\nA UPDATE v2\nA commits v2\nA SET+DEL\nA ok\nflush cache keys" + FILL,
+    ),
+    "a delete without a tombstone, and a flush": ("stale-set", MISS + WRITE + "flush cache keys" + FILL),
+    "scripts that were flushed": (
+        "stale-set",
+        MISS + "A write v2\nA UPDATE v2\nA commits v2\nA SET+DEL\nA ok\nflush cache scripts" + FILL,
+    ),
+    "the database was killed": (
+        "stale-set",
+        MISS
+        + "A write v2\nA UPDATE v2\nA commits v2\nA EVAL void\nA ok\nkill database\nB EVAL fill v1\nB ok v1",
+    ),
+    "a fill from a replica that lags": (
+        "replica-lag-fill",
+        "B read\nB GET -> nil" + WRITE + "B SELECT replica -> v1" + FILL,
+    ),
+    "a fill from a replica, before the commit": (
+        "stale-set",
+        "B read\nB GET -> nil\nB SELECT replica -> v1" + WRITE + FILL,
+    ),
+    "a replica that does not lag": (
+        "stale-read",
+        "B read\nB GET -> nil" + WRITE + "B SELECT replica -> v2\nB SET v1\nB ok v1",
+    ),
+    "the replica was asked, and then the database": (
+        "old-snapshot-fill",
+        "B read\nB GET -> nil" + WRITE + "B SELECT replica -> v1\nB SELECT -> v1" + FILL,
+    ),
     "another key that expired": (
         "stale-set",
         MISS
@@ -138,6 +168,19 @@ def final(history: History) -> str:
     """The name of the one divergence at the end."""
     (found,) = Convergence(0).check(history).findings
     return classify(found, history).slug
+
+
+def test_a_read_of_a_replica_that_lags(act: Act) -> None:
+    """Also if it is not cached; not if the entry was stale, nor if the commit came later."""
+    read = "\nC read\nC GET -> nil\nC SELECT replica -> {}\nC ok v1"
+    for script, slug in (
+        (WRITE + read.format("v1"), "replica-lag-fill"),
+        (WRITE + read.format("v2"), "stale-read"),
+        (WRITE + "C read\nC SELECT replica -> v1\nC GET -> v1\nC ok v1", "stale-read"),
+    ):
+        history = act(script)
+        (found,) = ReadAfterWrite().check(history).findings
+        assert classify(found, history).slug == slug
 
 
 END = "\nquiet\nfinal\nC read\nC GET -> v1\nC ok v1"

@@ -53,6 +53,22 @@ DIVERGES: dict[str, tuple[str, str]] = {
         "divergence",
         UPDATE + "A PUBLISH -> 0\nA DEL\nA ok" + END,
     ),
+    "the writer could not reach the cache, like everybody": (
+        "lost-invalidation",
+        "partition cache\n" + UPDATE + "A ok\nheal cache" + END,
+    ),
+    "the writer could not reach the cache, and said so": (
+        "crash-before-invalidation",
+        "partition cache\n" + UPDATE + "A info\nheal cache" + END,
+    ),
+    "the cache worked on nothing when the delete was sent": (
+        "lost-invalidation",
+        "freeze cache\n" + UPDATE + "A DEL waits\nA ok\nkill cache\nstart cache everything" + END,
+    ),
+    "the cache was away before": (
+        "no-invalidation",
+        "partition cache\nheal cache\n" + UPDATE + "A ok" + END,
+    ),
     "the delete was lost": ("lost-invalidation", UPDATE + "A DEL lost\nA ok" + END),
     "the keys of the group were listed before": (
         "group-clear-race",

@@ -43,6 +43,38 @@ STAMPEDES: dict[str, tuple[str, str]] = {
         "two-lock-holders",
         reads("A read, A locks, A SELECT -> v1, B read, B locks, B SELECT -> v1"),
     ),
+    "a replica took over that did not know the lock": (
+        "lock-lost-on-failover",
+        reads("A read, A locks, A SELECT -> v1")
+        + "\nfailover cache 1\n"
+        + reads("B read, B locks, B SELECT -> v1"),
+    ),
+    "a replica took over, and the lock of the first had expired": (
+        "two-lock-holders",
+        "A read\nA SET #lock:k t NX PX 5000\nA SELECT -> v1\nadvance 5\nfailover cache 1\n"
+        + reads("B read, B locks, B SELECT -> v1"),
+    ),
+    "a replica took over before the lock of the first could expire": (
+        "lock-lost-on-failover",
+        "A read\nA SET #lock:k t EX 5 NX\nA SELECT -> v1\nadvance 4\nfailover cache 1\n"
+        + reads("B read, B locks, B SELECT -> v1"),
+    ),
+    "a replica took over, and somebody had the lock expire": (
+        "two-lock-holders",
+        reads("A read, A locks, A SELECT -> v1")
+        + "\nfailover cache 1\nexpire lock:k\n"
+        + reads("B read, B locks, B SELECT -> v1"),
+    ),
+    "a replica took over, and the second had the lock already": (
+        "two-lock-holders",
+        reads("A read, A locks, A SELECT -> v1, B read, B locks") + "\nfailover cache 1\nB SELECT -> v1",
+    ),
+    "a replica took over, and the first had released its lock": (
+        "stampede",
+        reads("A read, A locks, A SELECT -> v1, A unlocks")
+        + "\nfailover cache 1\n"
+        + reads("B read, B locks, B SELECT -> v1"),
+    ),
     "the first released its lock": (
         "stampede",
         reads("A read, A locks, A SELECT -> v1, A unlocks, A ok v1, B read, B locks, B SELECT -> v1"),
@@ -114,6 +146,13 @@ def test_two_holders_without_a_word_of_how(act: Act) -> None:
     """Two holders are two holders, whatever the exchanges tell; loads do not matter."""
     history = act("A acquire\nA ok\nB acquire\nB ok\nA SELECT -> nil\nB SELECT -> nil")
     assert classify(Finding("mutual-exclusion", "two-holders", "k"), history).slug == "two-lock-holders"
+
+
+def test_two_holders_after_a_failover(act: Act) -> None:
+    """The lock was granted again; that its first holder then deletes it, is what comes of it."""
+    script = reads("A acquire, A locks, A ok") + "\nfailover cache 1\n" + reads("B acquire, B locks, B ok")
+    history = act(script + "\n" + reads("A release, A unlocks, A ok"))
+    assert classify(Finding("mutual-exclusion", "two-holders", "k"), history).slug == "lock-lost-on-failover"
 
 
 def test_a_holder_released_somebody_elses_lock(act: Act) -> None:

@@ -35,7 +35,28 @@ LATE = Finding(
 RESURRECTED = Finding("integrity", "resurrected", "user:1", READ, (DELETE,))
 
 
+UNHEARD = Finding("reaches-cache", "unheard-write", "user:1", READ, (WRITE,))
+
+
 CASES = {
+    "a write that told nobody": (
+        UNHEARD,
+        (
+            "A's write of v2 never reached the cache: it returned, and had neither set nor deleted the entry; "
+            "B's read still returned v1."
+        ),
+        "nobody in the cache has heard",
+    ),
+    "a write that told nobody, and nobody read": (
+        replace(UNHEARD, culprit=WRITE, because=()),
+        "A's write of v2 never reached the cache: it returned, and had neither set nor deleted the entry.",
+        "nobody in the cache has heard",
+    ),
+    "an event that nobody followed": (
+        replace(UNHEARD, kind="unheard-event", culprit=None, because=()),
+        "An event never reached the cache: a worker was told, and nobody set or deleted the entry after that.",
+        "nobody in the cache has heard",
+    ),
     "a value that nobody wrote": (
         Finding("integrity", "fabricated", "user:1", READ),
         "B's read returned v1, a value that nobody ever wrote.",
