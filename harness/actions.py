@@ -33,6 +33,7 @@ from cacheproof.models.decision import (
     Thaw,
 )
 from cacheproof.models.refusal import REFUSALS
+from cacheproof.models.workload import kind_of
 
 __all__ = ["ACTIONS", "Action", "mends"]
 
@@ -47,7 +48,8 @@ class Action:
 
 def _can_invoke(parts: Parts, decision: Invoke) -> bool:
     here = parts.situation
-    known = decision.key in here.scenario.keys if decision.key is not None else decision.f == "work"
+    needs_key = kind_of(decision.f).on_one_key
+    known = decision.key in here.scenario.keys if needs_key else decision.key is None
     free = decision.client < here.scenario.processes and not here.is_down(decision.client)
     return free and known and here.operation(decision.client) is None and here.can_run(decision.client)
 

@@ -4,7 +4,7 @@ Forked from the zygote, where time and chance are already patched.  It holds a c
 and nothing else of the harness.  One packet is one JSON object:
 
     director → client   {"seed": n, "client": number}: a run begins; forget the last one, construct the cache anew
-                        {"f": "read", "args": ["user:1"]}
+                        {"f": "read", "args": ["user:1"]}, as the table of models/workload.py says
     client → director   {"ready": pid} when the cache has been constructed, {"unusable": why} if it raised,
                         {"tired": why} if something of the last run is left, so that a new process is needed
                         {"value": …}, {"error": why} or {"wrong": why} for each operation
@@ -26,19 +26,18 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
-from math import isfinite
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from cacheproof.chaos import chance, virtualtime
 from cacheproof.chaos.bypass import watch_connects
 from cacheproof.harness.environment import Environment
+from cacheproof.models.workload import Unrecordable, as_recorded, kind_of
 
 __all__ = ["MAX_PACKET", "MakeCache", "client_main"]
 
 MAX_PACKET = 1 << 17
 MakeCache = Callable[[Environment], Any]
-_SCALARS = (str, int, float, bool, type(None))
 _ENDS = (SystemExit, KeyboardInterrupt)
 """What ends a process; whatever else an operation raises is its error."""
 
@@ -127,37 +126,38 @@ def _perform(cache: Any, f: str, args: list[Any], runner: "_Runner") -> dict[str
         method = getattr(cache, f, None)
         if not callable(method):
             return {"wrong": _lacking(cache, f, method)}
-        value = method(*args)
+        value = method(*map(_argument, args))
         if inspect.isawaitable(value):
             value = runner.run(value)
     except _ENDS:
         raise
     except BaseException as error:
         return {"error": _told(error)}
-    if f not in ("read", "increment"):
-        return {"value": None}
-    return {"value": value} if _is_value(value) else {"wrong": _strange(f, value)}
+    try:
+        return {"value": as_recorded(f, value)}
+    except Unrecordable as error:
+        return {"wrong": _strange(f, value, error)}
 
 
-def _is_value(value: Any) -> bool:
-    """Whether it can be compared and written down: not so a number that does not equal itself."""
-    return isinstance(value, _SCALARS) and not (isinstance(value, float) and not isfinite(value))
+def _argument(item: Any) -> Any:
+    """An argument as the method is given it: a list of keys, or of pairs, each of which is a tuple."""
+    return [tuple(one) if isinstance(one, list) else one for one in item] if isinstance(item, list) else item
 
 
-def _strange(f: str, value: Any) -> str:
+def _strange(f: str, value: Any, error: Unrecordable) -> str:
     if isinstance(value, (bytes, bytearray)):
         todo = "decode what the server sends (redis.Redis.from_url(…, decode_responses=True))"
     elif inspect.iscoroutine(value):
         value.close()
         todo = f"await it inside {f}"
     else:
-        todo = "return the value alone, or its text (json.dumps)"
+        todo = error.todo
     kind = type(value).__name__
-    return f"{f} returned {_shown(value)} of type {kind}; a cache returns a str, a number or None: {todo}"
+    return f"{f} returned {_shown(value)} of type {kind}; {error.expected}: {todo}"
 
 
 def _lacking(cache: Any, f: str, found: Any) -> str:
-    takes = {"read": ", key", "write": ", key, value", "increment": ", key, by"}.get(f, "")
+    takes = "".join(f", {name}" for name in kind_of(f).takes.split(", ") if name)
     what = "has no such method" if found is None else f"has {_shown(found)} in its place"
     return f"{f} is needed, and {type(cache).__name__} {what}; define {f}(self{takes})"
 

@@ -2,12 +2,14 @@
 
 heal      dead servers are started and frozen ones go on, the network works again, what was delayed arrives,
           a worker that is down is started anew
-drain     everything that is pending is delivered, lowest client first; when all that are left sleep, time
-          passes up to the next deadline; until every operation of a client has returned
+drain     everything that is pending is delivered, lowest client first; whoever holds a lock begins to release
+          it; when all that are left sleep, time passes up to the next deadline; until every operation of a
+          client has returned
 quiesce   workers are given what they wait for: until each waits for an event, or has gone once from sleep to
           sleep without writing anything
 reads     at every probe of the scenario, in virtual seconds after quiescence, every key is read by the
-          lowest client that lives and has lost no connection (if none has, the lowest is restarted)
+          lowest client that lives and has lost no connection (if none has, the lowest is restarted); not so
+          where clients do not read
 
 It is recorded, and not part of the schedule: a schedule plus this rule is the whole run.
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 from cacheproof.chaos.expiry import READING
 from cacheproof.harness.execution import Execution
+from cacheproof.harness.locks import held_lock
 from cacheproof.models.decision import Deliver, Invoke, Restart
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Entered, Exchanged, Phase
@@ -46,7 +49,7 @@ def conclude(execution: Execution) -> None:
     for probe_s in execution.scenario.probes_s:
         execution.advance_to(quiet_ns + round(probe_s * 1e9))
         _quiesce(execution)
-        for key in execution.scenario.keys:
+        for key in execution.scenario.keys if "read" in execution.scenario.operations else ():
             _read(execution, key)
     execution.record_commits()
     execution.check()
@@ -65,9 +68,21 @@ def _workers(execution: Execution) -> range:
     return range(execution.scenario.clients, execution.scenario.processes)
 
 
+def _release(execution: Execution) -> None:
+    """Begin what whoever holds a lock would do next: to release it, so that nobody waits for it in vain."""
+    if "release" not in execution.scenario.operations:
+        return
+    for client in range(execution.scenario.clients):
+        held = held_lock(execution.recorder.events, client)
+        release = Invoke(client, "release", held)
+        if held is not None and execution.is_enabled(release):
+            execution.perform(release)
+
+
 def _drain(execution: Execution) -> None:
     """Bring every operation of a client to its end; workers act only when no client can."""
     for _ in range(_MOST_EXCHANGES):
+        _release(execution)
         if not _open(execution):
             return
         if _deliver_next(execution, range(execution.scenario.processes)):

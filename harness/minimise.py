@@ -22,7 +22,7 @@ the re-interleavings of a few operations alone, which finds what one removal at 
 after the second one wins sends the search back to the first.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice, pairwise
 
@@ -82,14 +82,16 @@ def minimise(
     *,
     budget: int = 400,
     progress: Callable[[int], None] | None = None,
+    operations: Collection[str] = PLAIN_FIRST,
 ) -> Minimised:
     """Look for the smallest schedule that shows the same finding as `decisions`.
 
-    Takes at most `budget` calls of `attempt`; `progress` is told their number after each.  A finding that
+    Takes at most `budget` calls of `attempt`; `progress` is told their number after each; `operations` are
+    what clients can be asked for in place of something else.  A finding that
     comes and goes makes the result worse, never wrong: it is always a schedule that did show the finding
     (or `decisions` itself, if none did).
     """
-    search = _Search(decisions, attempt, budget, progress)
+    search = _Search(decisions, attempt, budget, progress, operations)
     try:
         minimal = search.begin()
         if minimal:
@@ -111,6 +113,7 @@ class _Search:
     attempt: Attempt
     budget: int
     progress: Callable[[int], None] | None
+    operations: Collection[str]
     replays: int = 0
     completes: bool = False
     known: dict[Decisions, Decisions | None] = field(default_factory=dict)
@@ -314,11 +317,12 @@ class _Search:
             )
 
     def plainer(self) -> Iterator[Decisions]:
-        """A read in place of anything else, then a write in place of anything but a read."""
+        """A read in place of anything else, then a write in place of anything but a read, where clients do that."""
         for index, decision in enumerate(self.current):
             if isinstance(decision, Invoke) and decision.key is not None:
                 for f in PLAIN_FIRST[: weight(decision.f)]:
-                    yield changed_at(self.current, index, replace(decision, f=f))
+                    if f in self.operations:
+                        yield changed_at(self.current, index, replace(decision, f=f))
 
     def calmer(self) -> Iterator[Decisions]:
         """The plain form of an odd decision, and a round number of seconds in place of a larger one."""

@@ -8,11 +8,9 @@ from cacheproof.models.decision import Fate, InFlight, Invoke
 from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Invoked
 from cacheproof.models.operation import Outcome, Value
+from cacheproof.models.workload import Takes, kind_of
 
 __all__ = ["Operations"]
-
-_WRITES = ("write", "increment")
-"""Operations that are given a value to write."""
 
 
 class Operations:
@@ -29,10 +27,7 @@ class Operations:
     def invoke(self, decision: Invoke) -> None:
         here = self._here
         process = here.crew.get(decision.client) or self.start(decision.client)
-        value: Value = None
-        if decision.f in _WRITES:
-            self._values += 1
-            value = f"v{self._values}" if decision.f == "write" else 1
+        value = self._argument(decision.f)
         call = here.recorder(
             Invoked,
             process=decision.client,
@@ -48,6 +43,24 @@ class Operations:
         args: list[Value] = [item for item in (decision.key, value) if item is not None]
         process.order(decision.f, args)
         here.settle(process)
+
+    def _argument(self, f: str) -> Value:
+        """What the operation is given besides a key: a new value, an amount, all the keys, or pairs of both."""
+        match kind_of(f).takes:
+            case Takes.VALUE:
+                return self._new_value()
+            case Takes.AMOUNT:
+                self._values += 1
+                return 1
+            case Takes.KEYS:
+                return self._here.scenario.keys
+            case Takes.PAIRS:
+                return tuple((key, self._new_value()) for key in self._here.scenario.keys)
+        return None
+
+    def _new_value(self) -> Value:
+        self._values += 1
+        return self._here.scenario.new_value(self._values)
 
     def start(self, client: int) -> ClientProcess:
         """Start a client; what it says to the servers while it starts is delivered at once."""

@@ -1,7 +1,7 @@
 """How an operation ended, from what its client said: the one place where exceptions become outcomes.
 
 ok    it returned
-fail  it certainly changed nothing: a read that raised, or a write of which nothing ever reached a server
+fail  it certainly changed nothing: it only looks, and raised, or nothing of it ever reached a server
 info  it raised after something had been delivered: it may or may not have happened
 
 What servers and interpreters make up differs from run to run, so in the text of an error the numbers of
@@ -15,16 +15,24 @@ from typing import Any
 
 from cacheproof.harness.process import OpenOperation
 from cacheproof.models.operation import Outcome, Value
+from cacheproof.models.workload import as_number, frozen, kind_of
 
 __all__ = ["canonical", "death_words", "outcome_of"]
 
 
-def outcome_of(packet: dict[str, Any], operation: OpenOperation) -> tuple[Outcome, Value, str | None]:
-    """(outcome, value, error) of an operation, from the packet in which its client reported its end."""
+def outcome_of(
+    packet: dict[str, Any], operation: OpenOperation, *, numbers: bool = False
+) -> tuple[Outcome, Value, str | None]:
+    """(outcome, value, error) of an operation, from the packet in which its client reported its end.
+
+    The value of one that ended ok is what it returned, or its argument where nothing of that is recorded.
+    With `numbers`, the text of a whole number is that number.
+    """
+    kind = kind_of(operation.f)
     if "value" in packet:
-        value = operation.value if operation.value is not None else packet["value"]
-        return Outcome.OK, value, None
-    certain = operation.f == "read" or not operation.touched
+        returned = frozen(packet["value"]) if kind.record else operation.value
+        return Outcome.OK, as_number(returned) if numbers else returned, None
+    certain = not kind.changes or not operation.touched
     return (Outcome.FAIL if certain else Outcome.INFO), operation.value, canonical(packet["error"])
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cacheproof.chaos.servers.userdatabase import RECORDS_MARK
 from cacheproof.chaos.wire.upstream import PgUpstream
+from cacheproof.harness.clienttables import ClientTables
 from cacheproof.models.operation import Value
 
 __all__ = ["RecordsTable", "RowVersion"]
@@ -97,6 +98,7 @@ class RecordsTable:
         session.query("set client_min_messages = error")
         session.query(_SETUP)
         self._use(session)
+        self._others = ClientTables(session)
 
     def _use(self, session: PgUpstream) -> None:
         self._session = session
@@ -108,6 +110,7 @@ class RecordsTable:
         """Go on with another session: the database has been restarted, and the tables are as they were."""
         self._session.close()
         self._use(session)
+        self._others.use(session)
 
     def reset(self, initial: Mapping[str, str]) -> None:
         """Put the initial rows back and forget all versions, without firing the trigger."""
@@ -116,6 +119,7 @@ class RecordsTable:
             self._follow()
         # Statements that are sent together are one transaction.
         self._session.query(f"execute empty; execute fill ({keys}, {values}); execute forget; execute rewind")
+        self._others.empty()
         self._resets += 1
         if self._resets % _VACUUM_EVERY == 0:
             self._session.query("vacuum public.records")
@@ -155,6 +159,7 @@ class RecordsTable:
         self.behind = None
 
     def close(self) -> None:
+        self._others.leave()
         self._session.close()
 
 

@@ -19,6 +19,7 @@ from cacheproof.models.errors import CacheError
 from cacheproof.models.event import Committed, Event, Faulted, Returned
 from cacheproof.models.operation import Outcome, Value
 from cacheproof.models.schedule import Keeps, Scenario
+from cacheproof.models.workload import as_number
 
 __all__ = ["Situation"]
 
@@ -139,7 +140,8 @@ class Situation:
             elif "gone" in packet:
                 process.last_words = f"the process ended itself: {packet['gone']}"
             elif process.operation is not None:
-                outcome, value, error = outcome_of(packet, process.operation)
+                numbers = self.scenario.numbers
+                outcome, value, error = outcome_of(packet, process.operation, numbers=numbers)
                 self.returned(process, outcome, value, error and self.world.wire.without_ports(error))
         if process.ended and process.number not in self.crew.down:
             died = death_words(process.end())
@@ -324,7 +326,8 @@ class Situation:
             version = self._versions.get(row.key, 0) + 1
             self._versions[row.key] = version
             who = None if row.session in self._orphaned else process
-            self.recorder(Committed, key=row.key, value=row.value, version=version, process=who)
+            value = as_number(row.value) if self.scenario.numbers else row.value
+            self.recorder(Committed, key=row.key, value=value, version=version, process=who)
 
     def check(self) -> None:
         """Raises EnvironmentFault if a server has died in the course of the run."""

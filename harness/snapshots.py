@@ -3,7 +3,7 @@
 Looking goes over the director's own line, so the run and its history are the same with and without it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cacheproof.chaos.cacheclock import CacheClock
 from cacheproof.chaos.wire.resp import reply_to_json
@@ -29,7 +29,7 @@ _LOOK: dict[str, tuple[str, ...]] = {
 class Observer:
     """Takes a snapshot after every event that may have changed a server."""
 
-    def __init__(self, world: World, initial: dict[str, str]) -> None:
+    def __init__(self, world: World, initial: Mapping[str, Value]) -> None:
         self._world = world
         self._database: dict[str, Value] = dict(initial)
         self.snapshots: list[Snapshot] = []

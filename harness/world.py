@@ -130,7 +130,7 @@ class World:
         if not self.database_is_up():
             self.start_database()
         self._database_end.clean()
-        self.records.reset(scenario.initial_values())
+        self.records.reset({key: str(value) for key, value in scenario.initial_values().items()})
         if not self.servers.cache.running:
             self.expect_servers()
             self.servers.cache.start()

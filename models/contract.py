@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from cacheproof.models.errors import UsageError
 from cacheproof.models.fault import ALL_CONDITIONS, CORE_CONDITIONS, Condition
 from cacheproof.models.verdict import Property
+from cacheproof.models.workload import READ_AND_WRITE, Takes, check_operations, kind_of, of_numbers
 
 __all__ = ["ALL_CONDITIONS", "CORE_CONDITIONS", "Condition", "Contract", "Guarantee"]
 
@@ -33,7 +34,8 @@ class Contract:
     """The promises of a cache.
 
     `workers` is the number of background workers that belong to it; `ttl_s` its time to live in seconds, or
-    None if entries never expire.
+    None if entries never expire.  `operations` are what its clients do (see workload.py); with one that counts
+    among them, the records are numbers.
     """
 
     name: str
@@ -41,8 +43,10 @@ class Contract:
     ttl_s: float | None = None
     workers: int = 0
     conditions: tuple[Condition, ...] = field(default=CORE_CONDITIONS)
+    operations: tuple[str, ...] = READ_AND_WRITE
 
     def __post_init__(self) -> None:
+        check_operations(self.operations, f"contract {self.name!r}")
         ids = [guarantee.id for guarantee in self.guarantees]
         if len(set(ids)) < len(ids):
             raise UsageError(f"contract {self.name!r} has two guarantees of one id: {ids}")
@@ -51,6 +55,16 @@ class Contract:
     def probes_s(self) -> tuple[float, ...]:
         """When the epilogue has to read: every moment that a property of this contract asks for."""
         return tuple(sorted({at for guarantee in self.guarantees for at in guarantee.property.probes_s}))
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the records have to be numbers: some operation counts."""
+        return of_numbers(self.operations)
+
+    @property
+    def keys(self) -> int:
+        """How many records a run needs at least: two, for operations on several."""
+        return 2 if any(kind_of(f).takes in (Takes.KEYS, Takes.PAIRS) for f in self.operations) else 1
 
     @property
     def kept(self) -> "Contract":

@@ -5,6 +5,7 @@ the database at the start, the seed of chance in the clients, and when the epilo
 
 Values are named by the run: the records start as v1, v2, … in the order of `keys`, and each write invoked
 takes the next number.  So every value is unique, and a schedule stays meaningful when decisions are removed.
+In a run of numbers the records start as 0, and a write takes the next number itself.
 """
 
 import json
@@ -16,6 +17,8 @@ from typing import Any
 
 from cacheproof.models.decision import Decision, decision_from_dict, decision_to_dict
 from cacheproof.models.errors import UsageError
+from cacheproof.models.operation import Value
+from cacheproof.models.workload import READ_AND_WRITE, check_operations
 
 __all__ = ["SCHEDULE_FORMAT", "Keeps", "Scenario", "Schedule"]
 
@@ -48,7 +51,8 @@ class Scenario:
     operation "work" is invoked, and it is invoked before the first decision.  `probes_s` are the virtual
     seconds after quiescence at which the epilogue reads every key.  `seed` seeds chance inside the clients.
     `keeps` is what the cache has besides its memory; `policy` its `maxmemory-policy`, which says what may be
-    evicted.
+    evicted.  `operations` are what clients do, a strategy's choice and the epilogue's: it reads only where
+    "read" is one of them.  With `numbers` the records are whole numbers, in the database as decimal text.
     """
 
     clients: int = 2
@@ -58,6 +62,8 @@ class Scenario:
     seed: int = 0
     keeps: Keeps = Keeps.NOTHING
     policy: str = "allkeys-lru"
+    operations: tuple[str, ...] = READ_AND_WRITE
+    numbers: bool = False
 
     @property
     def processes(self) -> int:
@@ -67,9 +73,15 @@ class Scenario:
     def is_worker(self, process: int) -> bool:
         return process >= self.clients
 
-    def initial_values(self) -> dict[str, str]:
-        """The value of each record before the run."""
-        return {key: f"v{number}" for number, key in enumerate(self.keys, start=1)}
+    def initial_values(self) -> dict[str, Value]:
+        """The value of each record before the run; what the column of the database holds is its text."""
+        return {key: self.new_value(number) for number, key in enumerate(self.keys, start=1)}
+
+    def new_value(self, number: int) -> Value:
+        """The value of that number: the initial ones have the first, writes those that follow."""
+        if not self.numbers:
+            return f"v{number}"
+        return 0 if number <= len(self.keys) else number
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,12 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         scenario = {item.name: getattr(self.scenario, item.name) for item in fields(self.scenario)}
-        for name in ("keeps", "policy"):  # rarely anything but what they are by default
+        for name in (
+            "keeps",
+            "policy",
+            "operations",
+            "numbers",
+        ):  # rarely anything but what they are by default
             if scenario[name] == getattr(Scenario(), name):
                 del scenario[name]
         return {
@@ -139,7 +156,13 @@ def _read_scenario(data: Any) -> Scenario:
         raise UsageError(f"scenario: keeps is {keeps!r}; expected one of {', '.join(Keeps)}")
     if (policy := data.get("policy", _POLICIES[0])) not in _POLICIES:
         raise UsageError(f"scenario: policy is {policy!r}; expected one of {', '.join(_POLICIES)}")
-    data = {**data, "keeps": Keeps(keeps)}
+    if not isinstance(numbers := data.get("numbers", False), bool):
+        raise UsageError(f"scenario: numbers is {numbers!r}; expected true or false")
+    operations = data.get("operations", [*READ_AND_WRITE])
+    if not isinstance(operations, list) or not all(isinstance(item, str) for item in operations):
+        raise UsageError(f"scenario: operations is {operations!r}; expected a list of names")
+    check_operations(operations, "scenario")
+    data = {**data, "keeps": Keeps(keeps), "operations": tuple(operations)}
     return Scenario(**{**data, "keys": tuple(keys), "probes_s": tuple(float(item) for item in probes)})
 
 

@@ -16,6 +16,7 @@ UNPAIRED: dict[str, str] = {}
 EXTRA = {
     "tests/harness/test_bad_caches.py": "caches that cannot be tested, through `verify` as a whole",
     "tests/harness/test_leftovers.py": "searches that are cut short, through `verify` and pytest as a whole",
+    "tests/harness/test_workloads.py": "operations beyond reads and writes, through `verify` as a whole",
     "tests/harness/test_users_servers.py": "what servers cannot do, through moves, runs and both faces as a whole",
     "tests/chaos/wire/test_pgcycle_server.py": "pgcycle.py once more, on what a real PostgreSQL sends",
     "tests/harness/faults/test_planted.py": "a bug for every fault of the catalogue",

@@ -6,15 +6,39 @@ nothing but the choices before it, so every schedule of the scope is run exactly
 Checking for Programming Languages using VeriSoft, POPL 1997, without reduction).
 
 One reader and one writer of cache-aside make 10 schedules, two writers 6, a reader and two writers 210.
+
+A scope is asked for by its shape ("1 reader × 1 writer"), and the operations of the contract take the parts.
+Whoever only looks, or only fills the cache, is a reader; whoever changes something, or locks it, a writer:
+
+    read, write                 1 reader × 1 writer
+    read, increment             1 reader × 1 incrementer
+    read, write, delete         1 reader × 1 writer, 1 reader × 1 deleter
+    read, write, warm_up        1 reader × 1 writer, 1 warm-up × 1 writer
+    acquire, release            1 holder (acquires, then releases): "2 writers" are 2 holders
+    read, warm_up               who changes nothing is set against his own kind: 2 readers, 1 reader × 1 warm-up
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement, groupby, product
 
 from cacheproof.harness.execution import Execution
-from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, is_free, mending, take
+from cacheproof.harness.strategies.moves import (
+    Move,
+    begin,
+    begins,
+    begun_badly,
+    deliveries,
+    faults,
+    is_free,
+    is_sensible,
+    mending,
+    take,
+)
 from cacheproof.models.contract import Condition
+from cacheproof.models.decision import Invoke
 from cacheproof.models.errors import CacheError
+from cacheproof.models.workload import READ_AND_WRITE, kind_of
 
 __all__ = ["SCOPES", "Explorer", "Program", "SmallScope", "scopes_for", "steer"]
 
@@ -26,7 +50,7 @@ _MOST_MOVES = 60
 
 @dataclass(frozen=True, slots=True)
 class SmallScope:
-    """A program on one key, with at most `faults` faults of the condition at any point.
+    """A program on the first key (or on all), with at most `faults` faults of the condition at any point.
 
     With `sequences` > 0 the program is instead every sequence of so many operations by `clients` clients,
     one at a time.
@@ -50,13 +74,72 @@ SCOPES = {
 }
 
 
-def scopes_for(condition: Condition, names: Sequence[str]) -> list[SmallScope]:
-    """The scopes that are searched under a condition, smallest first."""
+_READERS: Mapping[str, str] = {"read": "reader", "read_many": "reader of all keys", "warm_up": "warm-up"}
+_WRITERS: Mapping[str, str] = {
+    "write": "writer",
+    "delete": "deleter",
+    "increment": "incrementer",
+    "write_many": "writer of all keys",
+    "acquire": "holder",
+}
+"""Who begins with an operation, in words; a holder goes on to release."""
+
+
+def scopes_for(
+    condition: Condition, names: Sequence[str], operations: Sequence[str] = READ_AND_WRITE
+) -> list[SmallScope]:
+    """The scopes of these shapes that are searched under a condition, with clients that do `operations`."""
     if condition is Condition.QUIET:
         return [SmallScope("every sequence of 3 operations by 2 clients", sequences=3)]
     with_fault = 1 if condition is not Condition.CONCURRENT else 0
     suffix = f", one fault ({condition.value})" if with_fault else ""
-    return [SmallScope(name + suffix, SCOPES[name], with_fault) for name in names]
+    programs = dict(item for name in names for item in _programs(SCOPES[name], operations))
+    return [SmallScope(name + suffix, program, with_fault) for name, program in programs.items()]
+
+
+def _programs(shape: Program, operations: Sequence[str]) -> Iterator[tuple[str, Program]]:
+    """(name, program) of every cast of a shape, each set of clients once.
+
+    Of shapes with two writers and a reader, which are large, only those in which the writers do the same are
+    played, and a warm-up takes the place of one of them.
+    """
+    readers = [f for f in operations if f in _READERS]
+    writers = [f for f in operations if f in _WRITERS]
+    readers, writers = readers or writers, writers or readers
+    looking = sum(part == ("read",) for part in shape)
+    changing = len(shape) - looking
+    casts = list(
+        product(
+            combinations_with_replacement(readers, looking), combinations_with_replacement(writers, changing)
+        )
+    )
+    if looking and changing > 1:
+        casts = [cast for cast in casts if len(set(cast[1])) == 1 and cast[0][0] != "warm_up"]
+        casts += [(("read", "warm_up"), (f,)) for f in writers if {"read", "warm_up"} <= set(readers)]
+    for one, other in casts:
+        actors = tuple(sorted((*one, *other), key=_place))
+        yield _name(actors), tuple(_program(f, operations) for f in actors)
+
+
+def _place(f: str) -> int:
+    return [*_READERS, *_WRITERS].index(f)
+
+
+def _name(actors: Sequence[str]) -> str:
+    """ "1 reader × 2 writers"."""
+    words = ({**_READERS, **_WRITERS}[f] for f in actors)
+    return " × ".join(_counted(word, len(list(same))) for word, same in groupby(words))
+
+
+def _counted(word: str, number: int) -> str:
+    if number == 1:
+        return f"1 {word}"
+    noun, *rest = word.split(" ", 1)
+    return " ".join([str(number), f"{noun}s", *rest])
+
+
+def _program(f: str, operations: Sequence[str]) -> tuple[str, ...]:
+    return ("acquire", "release") if f == "acquire" and "release" in operations else (f,)
 
 
 class Explorer:
@@ -109,35 +192,35 @@ def steer(execution: Execution, scope: SmallScope, condition: Condition, explore
         mended = mending(execution, condition) if spent else []
         if not steps and not (mended and any(map(execution.operation, range(scope.clients)))):
             return
-        broken = faults(execution, condition) if spent < scope.faults else []
-        move = explorer.choose([*(step for _, step in steps), *mended, *broken])
+        broken = _broken(execution, condition, steps) if spent < scope.faults else []
+        move = explorer.choose([*steps, *mended, *broken])
         spent += move in broken
-        starts = [client for client, step in steps if step is move and client is not None]
         take(execution, move)
-        for client in starts:
-            done[client] += 1
+        if isinstance(move[0], Invoke):
+            done[move[0].client] += 1
 
 
-def _steps(execution: Execution, scope: SmallScope, done: list[int]) -> Iterator[tuple[int | None, Move]]:
-    """What can be done without a fault: (the client whose program goes on, or None; the move)."""
+def _broken(execution: Execution, condition: Condition, steps: Sequence[Move]) -> list[Move]:
+    return faults(execution, condition) + begun_badly(execution, condition, steps)
+
+
+def _steps(execution: Execution, scope: SmallScope, done: list[int]) -> Iterator[Move]:
+    """What can be done without a fault; what begins with an invocation goes on with that client's program."""
     key = execution.scenario.keys[0]
     if scope.sequences:
         yield from _sequential_steps(execution, scope, done, key)
         return
-    for move in deliveries(execution):
-        yield None, move
+    yield from deliveries(execution)
     for client, operations in enumerate(scope.program):
-        if is_free(execution, client) and done[client] < len(operations):
-            yield client, begin(execution, client, operations[done[client]], key)
+        left = operations[done[client] :]
+        if left and is_free(execution, client) and is_sensible(execution, client, left[0]):
+            yield begin(execution, client, left[0], key if kind_of(left[0]).on_one_key else None)
 
 
-def _sequential_steps(
-    execution: Execution, scope: SmallScope, done: list[int], key: str
-) -> Iterator[tuple[int | None, Move]]:
+def _sequential_steps(execution: Execution, scope: SmallScope, done: list[int], key: str) -> Iterator[Move]:
     """One operation at a time: the first pending exchange, if there is one, else any operation."""
     if pending := deliveries(execution):
-        yield None, pending[0]
+        yield pending[0]
     elif sum(done) < scope.sequences:
         for client in range(execution.scenario.clients):
-            for f in ("read", "write"):
-                yield client, begin(execution, client, f, key)
+            yield from begins(execution, client, [key])

@@ -19,7 +19,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from cacheproof.harness.epilogue import conclude
 from cacheproof.harness.execution import Execution
 from cacheproof.harness.runner import Run, Runner
-from cacheproof.harness.strategies.moves import Move, begin, deliveries, faults, is_free, mending, take
+from cacheproof.harness.strategies.moves import (
+    Move,
+    begins,
+    begun_badly,
+    deliveries,
+    faults,
+    is_free,
+    mending,
+    take,
+)
 from cacheproof.models.contract import Condition
 from cacheproof.models.errors import CacheError, EnvironmentFault
 from cacheproof.models.schedule import Scenario
@@ -39,13 +48,9 @@ def possible_moves(execution: Execution, condition: Condition) -> tuple[list[Mov
     idle = [client for client in range(scenario.clients) if is_free(execution, client)]
     if condition is Condition.QUIET and (pending or len(idle) < scenario.clients):
         return pending[:1], []
-    begins = [
-        begin(execution, client, f, key)
-        for client in idle
-        for key in scenario.keys
-        for f in ("read", "write")
-    ]
-    return pending + begins + mending(execution, condition), faults(execution, condition)
+    starts = [move for client in idle for move in begins(execution, client, scenario.keys)]
+    broken = faults(execution, condition) + begun_badly(execution, condition, starts)
+    return pending + starts + mending(execution, condition), broken
 
 
 def make_machine(

@@ -5,9 +5,10 @@ its first exchange (the latest possible invocation, hence the strictest real-tim
 killed is started again at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cacheproof.harness.execution import Execution
+from cacheproof.harness.locks import held_lock
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import (
     Advance,
@@ -40,8 +41,22 @@ from cacheproof.models.decision import (
 )
 from cacheproof.models.refusal import REFUSALS
 from cacheproof.models.schedule import Keeps
+from cacheproof.models.workload import READ_AND_WRITE, kind_of
 
-__all__ = ["KEEPS", "KILLING", "Move", "begin", "deliveries", "faults", "is_free", "mending", "take"]
+__all__ = [
+    "KEEPS",
+    "KILLING",
+    "Move",
+    "begin",
+    "begins",
+    "begun_badly",
+    "deliveries",
+    "faults",
+    "is_free",
+    "is_sensible",
+    "mending",
+    "take",
+]
 
 Move = tuple[Decision, ...]
 """Decisions that are taken in a row; those that turn out not to be enabled are left out."""
@@ -62,6 +77,40 @@ def is_free(execution: Execution, client: int) -> bool:
 def begin(execution: Execution, client: int, f: str, key: str | None) -> Move:
     """Begin an operation and deliver its first exchange."""
     return (Invoke(client, f, key), Deliver(client))
+
+
+def begins(execution: Execution, client: int, keys: Sequence[str]) -> list[Move]:
+    """Every operation of the scenario that the client might begin: on each of these keys, then those on none."""
+    operations = [f for f in execution.scenario.operations if is_sensible(execution, client, f)]
+    held = held_lock(execution.recorder.events, client) if "release" in operations else None
+    on_keys = [
+        begin(execution, client, f, key)
+        for key in keys
+        for f in operations
+        if kind_of(f).on_one_key and (f != "release" or key == held)
+    ]
+    return on_keys + [begin(execution, client, f, None) for f in operations if not kind_of(f).on_one_key]
+
+
+def begun_badly(execution: Execution, condition: Condition, starts: Iterable[Move]) -> list[Move]:
+    """The same beginnings, with a fault of the condition for the first exchange instead of its delivery.
+
+    Not where clients only read and write: there a seed gives the schedules that it always gave, in which
+    first exchanges are delivered.
+    """
+    if execution.scenario.operations == READ_AND_WRITE:
+        return []
+    fates = _FATES.get(condition, ())
+    calls = [move[0] for move in starts if isinstance(move[0], Invoke)]
+    return [(call, Deliver(call.client, 0, fate)) for call in calls for fate in fates]
+
+
+def is_sensible(execution: Execution, client: int, f: str) -> bool:
+    """False for the release of a lock that the client does not hold, and for a second lock while it holds one."""
+    if f not in ("acquire", "release"):
+        return True
+    holds = held_lock(execution.recorder.events, client) is not None
+    return holds == (f == "release")
 
 
 def deliveries(execution: Execution) -> list[Move]:
@@ -120,6 +169,11 @@ _LASTING = frozenset(
     {Condition.APP_PAUSE, Condition.CACHE_DOWN, Condition.DELAYED_MESSAGES, Condition.PARTITION}
     | {Condition.REPLICA_LAG}
 )
+_FATES: Mapping[Condition, tuple[Fate, ...]] = {
+    Condition.DELAYED_MESSAGES: (Fate.DELAYED,),
+    Condition.LOST_MESSAGES: (Fate.REQUEST_LOST, Fate.REPLY_LOST),
+}
+"""What may become of an exchange under a condition that is about messages."""
 _PAUSES_S = (100.0,)
 _SKEWS_S = (3600.0, -3600.0)
 _MOST_BEHIND = 2
@@ -159,8 +213,7 @@ def _cache_crashes(execution: Execution) -> Iterator[Move]:
 def _losses(execution: Execution) -> Iterator[Move]:
     for client in range(execution.scenario.processes):
         for pick in range(len(execution.pending(client))):
-            yield (Deliver(client, pick, Fate.REQUEST_LOST),)
-            yield (Deliver(client, pick, Fate.REPLY_LOST),)
+            yield from ((Deliver(client, pick, fate),) for fate in _FATES[Condition.LOST_MESSAGES])
 
 
 def _evictions(execution: Execution) -> Iterator[Move]:

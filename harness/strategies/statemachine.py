@@ -42,9 +42,11 @@ def state_machine(
     scenario = Scenario(
         clients=clients,
         workers=contract.workers,
-        keys=tuple(f"user:{number}" for number in range(1, keys + 1)),
+        keys=tuple(f"user:{number}" for number in range(1, max(keys, contract.keys) + 1)),
         probes_s=contract.probes_s,
         keeps=KEEPS.get(under, Keeps.NOTHING),
+        operations=contract.operations,
+        numbers=contract.numbers,
     )
     lazily = _LazyRunner(cache)
 

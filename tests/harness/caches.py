@@ -22,12 +22,16 @@ __all__ = [
     "Impatient",
     "ImpatientAsync",
     "Listening",
+    "Locked",
+    "Obliging",
+    "Patient",
     "Plain",
     "Pooled",
     "Queueing",
     "Resigned",
     "Sleepy",
     "Stuck",
+    "Tally",
     "Threaded",
     "Transactional",
 ]
@@ -81,6 +85,67 @@ class Delegating(Transactional):
 
     def write(self, key: str, value: str) -> None:
         self.db.execute(_UPDATE, (value, key))
+
+
+class Obliging:
+    """Has every operation, returns what tells of its arguments, and asks no server."""
+
+    def __init__(self, env: Any) -> None: ...
+
+    def read_many(self, keys: Any) -> Any:
+        return {keys[1]: "tuple", keys[0]: type(keys).__name__}
+
+    def write_many(self, pairs: Any) -> Any:
+        assert pairs == list(dict(pairs).items())
+        return object()
+
+    def increment(self, key: str, by: int) -> str:
+        return f"({type(key).__name__}, {type(by).__name__})"
+
+    def delete(self, key: str) -> int:
+        return 1
+
+    def acquire(self, key: str) -> int:
+        return 7
+
+    def release(self, key: str) -> int:
+        return 1
+
+    def warm_up(self) -> str:
+        return "done"
+
+
+class Tally(Transactional):
+    """Counts in the database, without a cache."""
+
+    def increment(self, key: str, by: int) -> int:
+        update = "update records set value = value::bigint + %s where key = %s returning value::bigint"
+        row: Any = self.db.execute(update, (by, key)).fetchone()
+        return int(row[0])
+
+    def write(self, key: str, value: Any) -> None:
+        self.db.execute(_UPDATE, (value, key))
+
+
+class Locked(Plain):
+    """A lock that is a key of Redis: whoever is refused goes away, and whoever releases does not look."""
+
+    def acquire(self, key: str) -> bool | None:
+        taken: Any = self.redis.set(f"lock:{key}", "x", nx=True, ex=10)
+        return taken
+
+    def release(self, key: str) -> int:
+        deleted: Any = self.redis.delete(f"lock:{key}")
+        return int(deleted)
+
+
+class Patient(Locked):
+    """The same, but whoever is refused asks again every twentieth of a second, for as long as it takes."""
+
+    def acquire(self, key: str) -> bool:
+        while not self.redis.set(f"lock:{key}", "x", nx=True):
+            time.sleep(0.05)
+        return True
 
 
 class Queueing(Plain):

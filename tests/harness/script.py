@@ -2,7 +2,7 @@
 
 A script says what the director does.  A capital letter is a client (A is client 0), `Q` the first worker:
 
-    A read              invoke a read of "user:1"; `@user:2` anywhere in a line names another key
+    A read              invoke a read of "user:1"; `@user:2` anywhere in a line names another key, `@-` none
     A .                 deliver A's pending exchange; `...` delivers three, one after the other
     A .2                deliver the third of several pending exchanges (counted from 0)
     A lost              A's request is lost; `reply-lost`: the reply is; `delayed`: it arrives later
@@ -85,7 +85,8 @@ def decisions(script: str, clients: int = 2) -> tuple[Decision, ...]:
 
 
 def _read(words: list[str], clients: int) -> Iterator[Decision]:
-    key = next((word[1:] for word in words if word.startswith("@")), DEFAULT_KEY)
+    named = next((word[1:] for word in words if word.startswith("@")), DEFAULT_KEY)
+    key = None if named == "-" else named
     who, *rest = [word for word in words if not word.startswith("@")]
     match who:
         case "kill":
@@ -125,7 +126,7 @@ def _read(words: list[str], clients: int) -> Iterator[Decision]:
             yield from _of_client(client, key, rest)
 
 
-def _of_client(client: int, key: str, words: list[str]) -> Iterator[Decision]:
+def _of_client(client: int, key: str | None, words: list[str]) -> Iterator[Decision]:
     match words:
         case ["crash", *how]:
             yield Crash(client, InFlight.RUNS if how == ["runs"] else InFlight.CANCELLED)

@@ -138,6 +138,30 @@ def test_writers_that_wait_for_each_other_get_through(stage_for: StageFor, cache
     assert [line for line in lines if "commits" in line] == ["B commits v2", "A commits v3"]
 
 
+def test_whoever_holds_a_lock_releases_it(stage_for: StageFor, caches: ModuleType) -> None:
+    """So that those who wait for it get it, and release it in turn; nobody is read where nobody reads."""
+    locking = ("acquire", "release")
+    script = "A acquire, A ., B acquire, B ., C acquire, C ."
+    lines = epilogue(stage_for(caches.Patient), script, clients=3, operations=locking)
+    assert [line for line in lines if "SET" not in line and "advance" not in line] == [
+        "-- heal --",
+        "-- drain --",
+        "A release",
+        "A DEL -> 1",
+        "A ok True",
+        "B ok True",
+        "B release",
+        "B DEL -> 1",
+        "B ok True",
+        "C ok True",
+        "C release",
+        "C DEL -> 1",
+        "C ok True",
+        "-- quiesce --",
+        "-- final-reads --",
+    ]
+
+
 def test_what_waits_for_nothing_on_the_wire_is_told(stage_for: StageFor, caches: ModuleType) -> None:
     """An operation that can never end is a problem with its stack, not a hang."""
     stage = stage_for(caches.Stuck)

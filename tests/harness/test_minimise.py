@@ -339,6 +339,19 @@ def test_a_plainer_operation_takes_the_place_of_another() -> None:
     assert reduced(decisions, lambda text: "(k)" in text and "read" not in text) == "A.write(k) A A"
 
 
+def test_what_clients_do_not_do_takes_no_place() -> None:
+    """A counter that cannot be written is at most read, and one that cannot even be read stays."""
+    decisions = (Invoke(0, "increment", "k"), Deliver(0), Deliver(0))
+    anything = counted(2, lambda d: "(k)" in spell(d))
+    writing = counted(2, lambda d: "(k)" in spell(d) and "read" not in spell(d))
+    for attempt, operations, smallest in (
+        (anything, ("read", "increment"), "A.read(k) A A"),
+        (writing, ("read", "increment"), "A.increment(k) A A"),
+        (anything, ("increment",), "A.increment(k) A A"),
+    ):
+        assert spell(minimise(decisions, attempt, operations=operations).decisions) == smallest
+
+
 def test_time_becomes_round_and_whole() -> None:
     """Two stretches of 200.5 s, of which 300 s are needed, become one of 300 s."""
     decisions: list[Decision] = [

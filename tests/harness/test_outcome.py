@@ -6,7 +6,7 @@ import pytest
 
 from cacheproof.harness.outcome import canonical, outcome_of
 from cacheproof.harness.process import OpenOperation
-from cacheproof.models.operation import Outcome
+from cacheproof.models.operation import Outcome, Value
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,9 @@ from cacheproof.models.operation import Outcome
         ("write", False, {"error": "E: no"}, Outcome.FAIL),  # nothing of it ever reached a server
         ("write", True, {"error": "E: no"}, Outcome.INFO),
         ("write", True, {"value": None}, Outcome.OK),
+        ("read_many", True, {"error": "E: no"}, Outcome.FAIL),
+        ("warm_up", True, {"error": "E: no"}, Outcome.INFO),  # it may have filled something
+        ("increment", False, {"error": "E: no"}, Outcome.FAIL),
     ],
 )
 def test_outcomes(f: str, touched: bool, packet: dict[str, Any], outcome: Outcome) -> None:
@@ -31,6 +34,33 @@ def test_a_read_has_the_value_it_returned_and_a_write_the_one_it_wrote() -> None
     assert outcome_of({"value": None}, OpenOperation("write", "k", "v2", 0))[1:] == ("v2", None)
     failed = outcome_of({"error": "E: no"}, OpenOperation("write", "k", "v2", 0))
     assert failed == (Outcome.FAIL, "v2", "E: no")
+
+
+@pytest.mark.parametrize(
+    ("f", "argument", "returned", "recorded"),
+    [
+        ("increment", 1, 3, 3),
+        ("increment", 1, None, None),
+        ("delete", None, None, None),
+        ("acquire", None, False, False),
+        ("read_many", ("a", "b"), [["a", "1"], ["b", None]], (("a", "1"), ("b", None))),
+        ("write_many", (("a", "v3"),), None, (("a", "v3"),)),
+        ("read", None, "1", "1"),
+        ("refresh", None, None, None),
+    ],
+)
+def test_results_of_calls_with_arguments(f: str, argument: Value, returned: Any, recorded: Value) -> None:
+    """What they returned where that is recorded, as tuples; else what they were given, as of a write."""
+    operation = OpenOperation(f, None, argument, 0, touched=True)
+    assert outcome_of({"value": returned}, operation) == (Outcome.OK, recorded, None)
+    assert outcome_of({"error": "E"}, operation)[1] == argument
+
+
+def test_in_a_run_of_numbers_text_is_a_number() -> None:
+    """A cache may return either; what is no number is left for a model to see."""
+    read = OpenOperation("read", "k", None, 0)
+    values = [outcome_of({"value": value}, read, numbers=True)[1] for value in ("12", 12, 12.0, "v1", None)]
+    assert values == [12, 12, 12, "v1", None] and {type(value) for value in values[:3]} == {int}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Contracts list guarantees, each under the conditions where it is claimed and where it is kept."""
 
+from dataclasses import replace
+
 import pytest
 
 from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract, Guarantee
@@ -37,6 +39,18 @@ def test_some_guarantees_can_be_chosen() -> None:
     assert [item.id for item in CONTRACT.only(["A3", "A1"]).guarantees] == ["A1", "A3"]
     with pytest.raises(UsageError, match=r"no guarantee \['A9'\]; it has \['A1', 'A2', 'A3'\]"):
         CONTRACT.only(["A1", "A9"])
+
+
+def test_operations_say_what_a_run_needs() -> None:
+    """Numbers for what counts, two records for what takes several; by default clients read and write."""
+    assert (CONTRACT.operations, CONTRACT.numbers, CONTRACT.keys) == (("read", "write"), False, 1)
+    counting = replace(CONTRACT, operations=("read", "increment"))
+    assert (counting.numbers, counting.keys) == (True, 1)
+    several = replace(CONTRACT, operations=("read_many", "write"))
+    assert (several.numbers, several.keys) == (False, 2)
+    assert counting.kept.operations == counting.only(["A1"]).operations == ("read", "increment")
+    with pytest.raises(UsageError, match=r"contract 'sample' has operation 'reed'"):
+        replace(CONTRACT, operations=("reed",))
 
 
 def test_ids_are_unique() -> None:

@@ -17,7 +17,10 @@ SCHEDULE = Schedule(
 KEEPING = Schedule(Scenario(keeps=Keeps.EVERYSEC, policy="volatile-ttl"), (Kill(ServerName.CACHE),))
 
 
-@pytest.mark.parametrize("schedule", [SCHEDULE, KEEPING, Schedule()])
+COUNTING = Schedule(Scenario(keys=("a", "b"), operations=("read", "increment"), numbers=True))
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, KEEPING, COUNTING, Schedule()])
 def test_json_and_back(schedule: Schedule) -> None:
     """Nothing is lost, and the same schedule has the same text."""
     assert Schedule.from_json(schedule.to_json()) == schedule
@@ -42,6 +45,14 @@ def test_records_start_with_values_of_their_own() -> None:
     assert SCHEDULE.scenario.initial_values() == {"user:1": "v1", "ü": "v2"}
 
 
+def test_in_a_run_of_numbers_records_start_at_nothing() -> None:
+    """With 0, and writes go on with numbers of their own, all different."""
+    scenario = COUNTING.scenario
+    assert scenario.initial_values() == {"a": 0, "b": 0}
+    assert [scenario.new_value(number) for number in (3, 4)] == [3, 4]
+    assert [SCHEDULE.scenario.new_value(number) for number in (3, 4)] == ["v3", "v4"]
+
+
 def scenario_json(**fields: object) -> str:
     return json.dumps({"format": 1, "scenario": fields, "decisions": []})
 
@@ -51,6 +62,8 @@ def test_what_is_rarely_different_is_written_down_only_then() -> None:
     written = [set(schedule.to_dict()["scenario"]) for schedule in (KEEPING, SCHEDULE)]
     assert written[0] - written[1] == {"keeps", "policy"}
     assert Schedule.from_json(KEEPING.to_json()).scenario.keeps is Keeps.EVERYSEC
+    assert set(COUNTING.to_dict()["scenario"]) - written[1] == {"operations", "numbers"}
+    assert Schedule.from_json(COUNTING.to_json()).scenario.operations == ("read", "increment")
 
 
 def test_fields_of_a_scenario_have_defaults() -> None:
@@ -75,6 +88,10 @@ def test_fields_of_a_scenario_have_defaults() -> None:
         ),
         (scenario_json(policy="lru"), "policy is 'lru'; expected one of allkeys-lru, .*, volatile-ttl$"),
         (scenario_json(workers=True), "workers is True"),
+        (scenario_json(numbers=1), "numbers is 1; expected true or false"),
+        (scenario_json(operations="read"), "operations is 'read'; expected a list of names"),
+        (scenario_json(operations=[["read"]]), "expected a list of names"),
+        (scenario_json(operations=["reed"]), "scenario has operation 'reed'"),
         (scenario_json(seed="x"), "seed is 'x'"),
         (scenario_json(keys=[]), r"keys is \[\]"),
         (scenario_json(keys="abc"), "keys is 'abc'"),

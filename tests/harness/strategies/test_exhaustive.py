@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from math import comb
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.harness.runner import Run, Runner
-from cacheproof.harness.strategies.exhaustive import SCOPES, Explorer, SmallScope, scopes_for, steer
+from cacheproof.harness.strategies.exhaustive import (
+    SCOPES,
+    Explorer,
+    Program,
+    SmallScope,
+    scopes_for,
+    steer,
+)
 from cacheproof.harness.world import World
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import (
@@ -50,7 +58,11 @@ def runner_for(chaos_servers: EmbeddedServers) -> Iterator[RunnerFor]:
 
 
 def every_run(
-    runner: Runner, scope: SmallScope, condition: Condition = Condition.CONCURRENT, limit: int = 1000
+    runner: Runner,
+    scope: SmallScope,
+    condition: Condition = Condition.CONCURRENT,
+    limit: int = 1000,
+    **scenario: Any,
 ) -> list[Run]:
     """The runs of the scope, all of them unless there are more than `limit`."""
     explorer = Explorer()
@@ -58,7 +70,8 @@ def every_run(
     while len(runs) < limit:
         runs.append(
             runner.drive(
-                Scenario(scope.clients), lambda execution: steer(execution, scope, condition, explorer)
+                Scenario(scope.clients, **scenario),
+                lambda execution: steer(execution, scope, condition, explorer),
             )
         )
         if not explorer.advance():
@@ -182,6 +195,94 @@ def test_the_explorer_walks_every_path_of_a_tree() -> None:
         leaves.append(path)
         going_on = explorer.advance()
     assert leaves == [(0,), (1, 0), (2, 0, 0), (2, 0, 1), (2, 1, 0), (2, 1, 1)]
+
+
+SHAPES = tuple(SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("operations", "programs"),
+    [
+        (("read", "write"), SCOPES),
+        (("write", "read"), SCOPES),
+        (
+            ("read", "increment"),
+            {
+                "1 reader × 1 incrementer": (("read",), ("increment",)),
+                "2 incrementers": (("increment",), ("increment",)),
+                "1 incrementer": (("increment",),),
+                "1 reader × 2 incrementers": (("read",), ("increment",), ("increment",)),
+            },
+        ),
+        (
+            ("acquire", "release"),
+            {
+                "2 holders": (("acquire", "release"),) * 2,
+                "1 holder": (("acquire", "release"),),
+                "3 holders": (("acquire", "release"),) * 3,
+            },
+        ),
+        (
+            ("read", "write", "warm_up"),
+            SCOPES
+            | {
+                "1 warm-up × 1 writer": (("warm_up",), ("write",)),
+                "1 reader × 1 warm-up × 1 writer": (("read",), ("warm_up",), ("write",)),
+            },
+        ),
+        (("acquire",), {f"{n} holder{'s' * (n > 1)}": (("acquire",),) * n for n in (2, 1, 3)}),
+    ],
+)
+def test_the_operations_take_the_parts(operations: tuple[str, ...], programs: dict[str, Program]) -> None:
+    """Who looks is a reader, who changes something a writer, and a lock is released again."""
+    found = {scope.name: scope.program for scope in scopes_for(Condition.CONCURRENT, SHAPES, operations)}
+    assert found == programs
+
+
+@pytest.mark.parametrize(
+    ("operations", "names"),
+    [
+        (("read", "write", "delete"), ["1 reader × 1 writer", "1 reader × 1 deleter", "2 writers"]),
+        (("read", "warm_up"), ["2 readers", "1 reader × 1 warm-up", "2 warm-ups"]),
+        (("read_many", "write_many"), ["1 reader of all keys × 1 writer of all keys"]),
+    ],
+)
+def test_who_meets_whom(operations: tuple[str, ...], names: list[str]) -> None:
+    """One of each kind, first with its opposite; where nobody changes anything, with its own."""
+    found = [scope.name for scope in scopes_for(Condition.CONCURRENT, SHAPES, operations)]
+    assert found[: len(names)] == names and len(set(found)) == len(found)
+
+
+def test_programs_of_other_operations_are_run(runner_for: RunnerFor, caches: ModuleType) -> None:
+    """Two holders of a lock: one after the other, or one is refused and has nothing to release."""
+    (scope,) = scopes_for(Condition.CONCURRENT, ("2 writers",), ("acquire", "release"))
+    runs = every_run(runner_for(caches.Locked), scope, operations=("acquire", "release"))
+    assert len(runs) == len({run.schedule for run in runs})
+    calls = [[op.f for op in run.history.operations] for run in runs]
+    assert sorted(calls) == sorted([["acquire", "release"] * 2] * 2 + [["acquire", "acquire", "release"]] * 2)
+
+
+def test_every_sequence_of_other_operations(runner_for: RunnerFor, caches: ModuleType) -> None:
+    """Of two operations by two clients: who has acquired the lock can only release it, the other be refused."""
+    runs = every_run(
+        runner_for(caches.Locked),
+        SmallScope("every sequence", sequences=2),
+        Condition.QUIET,
+        operations=("acquire", "release"),
+    )
+    calls = {tuple((op.process, op.f) for op in run.history.operations[:2]) for run in runs}
+    assert calls == {
+        ((one, "acquire"), then) for one in (0, 1) for then in ((one, "release"), (1 - one, "acquire"))
+    }
+
+
+def test_a_first_exchange_is_lost_as_well(runner_for: RunnerFor, caches: ModuleType) -> None:
+    """One incrementer, one lost message: its only exchange, on the way there and on the way back."""
+    (scope,) = scopes_for(Condition.LOST_MESSAGES, ("1 writer",), ("read", "increment"))
+    counting = {"operations": ("read", "increment"), "numbers": True}
+    runs = every_run(runner_for(caches.Tally), scope, Condition.LOST_MESSAGES, **counting)
+    fates = [item.fate for run in runs for item in run.schedule.decisions if isinstance(item, Deliver)]
+    assert sorted(fates) == sorted([Fate.DELIVERED, Fate.REQUEST_LOST, Fate.REPLY_LOST])
 
 
 def test_the_scopes_of_a_condition() -> None:

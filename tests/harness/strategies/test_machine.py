@@ -11,7 +11,17 @@ from cacheproof.harness.runner import Run
 from cacheproof.harness.strategies.machine import MOST_MOVES, possible_moves, search
 from cacheproof.harness.strategies.moves import KEEPS
 from cacheproof.models.contract import Condition
-from cacheproof.models.decision import Advance, Crash, Deliver, Expire, Fate, Kill, Restart, Start
+from cacheproof.models.decision import (
+    Advance,
+    Crash,
+    Deliver,
+    Expire,
+    Fate,
+    Invoke,
+    Kill,
+    Restart,
+    Start,
+)
 from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.models.schedule import Keeps, Scenario
 from cacheproof.patterns.cache_aside import CacheAside
@@ -117,6 +127,24 @@ def test_what_the_cache_does_wrong_is_a_problem_of_the_run(stage_for: StageFor, 
     runs = found(stage_for(Listing), Condition.CONCURRENT, examples=6)
     assert len(runs) >= 6
     assert any("read returned ['user:1'] of type list" in str(run.problem) for run in runs)
+
+
+def test_what_begins_comes_in_a_fixed_order(stage_for: StageFor) -> None:
+    """By client, then by key, reads before writes: a seed gives the same schedules for ever."""
+    with stage_for(CacheAside).open("B read", keys=("user:1", "user:2"), clients=3) as execution:
+        steps, _ = possible_moves(execution, Condition.CONCURRENT)
+    calls = [
+        Invoke(client, f, key) for client in (0, 2) for key in ("user:1", "user:2") for f in ("read", "write")
+    ]
+    assert steps == [(Deliver(1),), *((call, Deliver(call.client)) for call in calls)]
+
+
+def test_other_operations_begin_where_the_scenario_has_them(stage_for: StageFor) -> None:
+    """Those of a lock, and on losing messages the ways in which they may begin badly."""
+    with stage_for(CacheAside).open(operations=("acquire", "release"), clients=2) as execution:
+        steps, broken = possible_moves(execution, Condition.LOST_MESSAGES)
+    assert [move[0] for move in steps] == [Invoke(client, "acquire", "user:1") for client in (0, 1)]
+    assert len(broken) == 4 and all(isinstance(move[0], Invoke) for move in broken)
 
 
 @pytest.mark.parametrize(

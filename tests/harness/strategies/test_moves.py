@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 import redis
 
-from cacheproof.harness.strategies.moves import KEEPS, Move, begin, deliveries, faults, is_free, mending, take
+from cacheproof.harness.strategies.moves import (
+    KEEPS,
+    Move,
+    begin,
+    begins,
+    begun_badly,
+    deliveries,
+    faults,
+    is_free,
+    is_sensible,
+    mending,
+    take,
+)
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import (
     Advance,
@@ -218,6 +230,53 @@ def test_deliveries_come_in_order_of_client_and_pick(stage_for: StageFor, caches
     """One for each pending exchange."""
     with stage_for(caches.Threaded).open("B read, A write") as execution:
         assert deliveries(execution) == [(Deliver(0),), (Deliver(1, 0),), (Deliver(1, 1),)]
+
+
+LOCKING = {"operations": ("acquire", "release")}
+
+
+def test_clients_begin_what_their_scenario_says(stage_for: StageFor) -> None:
+    """Each operation on each key, in the order in which they are listed; then those that take no key."""
+    scenario = {"operations": ("warm_up", "increment", "read"), "numbers": True}
+    with stage_for(CacheAside).open(**scenario) as execution:
+        assert [move[0] for move in begins(execution, 1, ("user:1", "user:2"))] == [
+            Invoke(1, "increment", "user:1"),
+            Invoke(1, "read", "user:1"),
+            Invoke(1, "increment", "user:2"),
+            Invoke(1, "read", "user:2"),
+            Invoke(1, "warm_up"),
+        ]
+
+
+def test_who_holds_a_lock_releases_it(stage_for: StageFor, caches: ModuleType) -> None:
+    """And acquires no other meanwhile; who holds none has none to release."""
+    keys = ("user:1", "user:2")
+    with stage_for(caches.Locked).open("A acquire, A .", keys=keys, **LOCKING) as execution:
+        calls = [[move[0] for move in begins(execution, client, keys)] for client in (0, 1)]
+        assert calls == [[Invoke(0, "release", "user:1")], [Invoke(1, "acquire", key) for key in keys]]
+        sensible = [is_sensible(execution, client, f) for client in (0, 1) for f in ("acquire", "release")]
+        assert sensible == [False, True, True, False] and is_sensible(execution, 0, "read")
+
+
+@pytest.mark.parametrize(
+    ("condition", "fates"),
+    [
+        (Condition.LOST_MESSAGES, [Fate.REQUEST_LOST, Fate.REPLY_LOST]),
+        (Condition.DELAYED_MESSAGES, [Fate.DELAYED]),
+        (Condition.APP_CRASH, []),
+        (Condition.CONCURRENT, []),
+    ],
+)
+def test_a_first_exchange_may_be_lost_as_well(
+    stage_for: StageFor, condition: Condition, fates: list[Fate]
+) -> None:
+    """In whatever way its condition is about; but where clients only read and write, it never was."""
+    starts: list[Move] = [(Deliver(1),), (Invoke(0, "increment", "user:1"), Deliver(0))]
+    with stage_for(CacheAside).open(operations=("increment",), numbers=True) as execution:
+        expected = [(Invoke(0, "increment", "user:1"), Deliver(0, 0, fate)) for fate in fates]
+        assert begun_badly(execution, condition, starts) == expected
+    with stage_for(CacheAside).open() as execution:
+        assert begun_badly(execution, condition, starts) == []
 
 
 def test_an_operation_begins_with_its_first_exchange(stage_for: StageFor) -> None:
