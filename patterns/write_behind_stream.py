@@ -14,14 +14,17 @@ it is flushed the cache holds the only readable copy.  The stream is never trimm
 behind the last acknowledged entry.
 
 Claimed, wherever the pattern is explained:
+    WB1  a write is acknowledged after cache round trips only
     WB2  writes are lost only if the cache loses them before the flush
+    WB3  a queue keeps the order of the writes
     WB4  the database converges to the cache
     WB6  after a write is acknowledged, the next read sees it
     WB7  no acknowledged write is lost, even when the cache crashes
     WB8  reads return only values that somebody wrote to that key
 
-Kept: WB8 under every condition.  WB2 wherever it is claimed, crashes of the worker included.  WB4 under every
-condition, with the ttl as the bound after a crash of the cache.  WB6 unless the cache crashes (or evicts).
+Kept: WB1 and WB8 under every condition, WB3 with one worker.  WB2 as long as the cache evicts nothing, crashes of
+the worker included: what was written but not stored is as easily evicted as anything else, and the stream too.
+WB4 likewise, and under a crash of the cache with the ttl as the bound.  WB6 unless the cache crashes or evicts.
 WB7 never; it is the risk that the pattern is known for.
 
 Known anomalies: 51 lost write-behind (the cache dies before the flush), 56 eviction of a dirty key, 58
@@ -37,8 +40,10 @@ import redis
 from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.convergence import Convergence
 from cacheproof.models.durability import Durability
+from cacheproof.models.flush_order import FlushOrder
 from cacheproof.models.integrity import Integrity
 from cacheproof.models.read_after_write import ReadAfterWrite
+from cacheproof.models.round_trips import RoundTrips
 
 __all__ = ["WRITE_BEHIND_STREAM", "WriteBehindStream"]
 
@@ -101,8 +106,13 @@ class WriteBehindStream:
                 raise
 
 
-_EVERYWHERE = frozenset(CORE_CONDITIONS)
-_WHILE_THE_CACHE_LIVES = _EVERYWHERE - {Condition.CACHE_CRASH}
+_CONDITIONS = (*CORE_CONDITIONS, Condition.EVICTION)
+_EVERYWHERE = frozenset(_CONDITIONS)
+_UNLESS_IT_CRASHES = _EVERYWHERE - {Condition.CACHE_CRASH}
+_UNLESS_IT_EVICTS = _EVERYWHERE - {Condition.EVICTION}
+_WHILE_THE_CACHE_REMEMBERS = _UNLESS_IT_CRASHES & _UNLESS_IT_EVICTS
+_IN_ORDER = frozenset({Condition.CONCURRENT, Condition.APP_CRASH, Condition.LOST_MESSAGES})
+"""Where changes overlap, or are given to the worker twice."""
 
 
 def WRITE_BEHIND_STREAM(ttl_s: float | None = 300) -> Contract:
@@ -111,25 +121,42 @@ def WRITE_BEHIND_STREAM(ttl_s: float | None = 300) -> Contract:
         name="write-behind, Stream",
         ttl_s=ttl_s,
         workers=1,
+        conditions=_CONDITIONS,
         guarantees=(
+            Guarantee(
+                "WB1",
+                "a write is acknowledged after cache round trips only",
+                RoundTrips(0, "write", "database"),
+                kept=_EVERYWHERE,
+                claimed=_EVERYWHERE,
+            ),
             Guarantee(
                 "WB2",
                 "writes are lost only if the cache loses them before the flush",
                 Durability(),
-                kept=_WHILE_THE_CACHE_LIVES,
-                claimed=_WHILE_THE_CACHE_LIVES,
+                kept=_WHILE_THE_CACHE_REMEMBERS,
+                claimed=_UNLESS_IT_CRASHES,
+            ),
+            Guarantee(
+                "WB3",
+                "a queue keeps the order of the writes",
+                FlushOrder(),
+                kept=_IN_ORDER,
+                claimed=_IN_ORDER,
             ),
             Guarantee(
                 "WB4",
                 "the database converges to the cache",
                 Convergence(within_s=ttl_s),
-                kept=_WHILE_THE_CACHE_LIVES if ttl_s is None else _EVERYWHERE,
+                kept=_WHILE_THE_CACHE_REMEMBERS if ttl_s is None else _UNLESS_IT_EVICTS,
+                claimed=_EVERYWHERE,
             ),
             Guarantee(
                 "WB6",
                 "after a write is acknowledged, the next read sees it",
                 ReadAfterWrite(),
-                kept=_WHILE_THE_CACHE_LIVES,
+                kept=_WHILE_THE_CACHE_REMEMBERS,
+                claimed=_EVERYWHERE,
             ),
             Guarantee(
                 "WB7",
@@ -142,6 +169,7 @@ def WRITE_BEHIND_STREAM(ttl_s: float | None = 300) -> Contract:
                 "reads return only values that somebody wrote to that key",
                 Integrity(committed=False),
                 kept=_EVERYWHERE,
+                claimed=_EVERYWHERE,
             ),
         ),
     )

@@ -6,16 +6,20 @@
 
 Claimed, wherever the pattern is explained:
     WT1  the cache always reflects the latest write: after a write is acknowledged, the next read sees it
+    WT2  a write is acknowledged only when both the database and the cache have it
     WT3  no acknowledged write is lost
     WT4  reads return only values that were committed for that key
     WT5  when the cache fails in the middle of a write, it is stale until the ttl, and no longer
+    WT6  a write costs two round trips, one after the other
 
 "Strongly consistent", as WT1 is often put, says more: linearizable.  The weaker reading is judged here, for
 what refutes it refutes the other too.
 
 Kept: WT3 and WT4 under every condition, because the database comes first and each statement commits by
-itself.  WT5 as well, but only thanks to the ttl: without one it holds only while one operation runs at a
-time.  WT1 only while one operation runs at a time.
+itself.  WT2 as well, because an error of the cache reaches the caller; but by then the database has committed,
+so that such an error says nothing of the write: it may well be there.  (The other choice is best effort: then
+an ok says nothing of the cache.)  WT5 as well, but only thanks to the ttl: without one it holds only while one
+operation runs at a time.  WT6 always.  WT1 only while one operation runs at a time.
 
 Known anomalies: 6 write-through reorder (two writers' SETs arrive in the other order than their UPDATEs),
 7 a reader's fill overwrites a newer SET, 9 window between COMMIT and SET, 39 crash between COMMIT and SET.
@@ -30,7 +34,9 @@ from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Gua
 from cacheproof.models.convergence import Convergence
 from cacheproof.models.durability import Durability
 from cacheproof.models.integrity import Integrity
+from cacheproof.models.reaches_cache import ReachesCache
 from cacheproof.models.read_after_write import ReadAfterWrite
+from cacheproof.models.round_trips import RoundTrips
 
 __all__ = ["WRITE_THROUGH", "WriteThrough"]
 
@@ -77,6 +83,12 @@ def WRITE_THROUGH(ttl_s: float | None = 300) -> Contract:
                 ReadAfterWrite(),
                 kept=_ALONE,
             ),
+            Guarantee(
+                "WT2",
+                "a write is acknowledged only when both the database and the cache have it",
+                ReachesCache(after="acknowledgement"),
+                kept=_EVERYWHERE,
+            ),
             Guarantee("WT3", "no acknowledged write is lost", Durability(), kept=_EVERYWHERE),
             Guarantee(
                 "WT4",
@@ -89,6 +101,12 @@ def WRITE_THROUGH(ttl_s: float | None = 300) -> Contract:
                 "the cache converges to the database within its ttl (or by itself, if it has none)",
                 Convergence(within_s=ttl_s),
                 kept=_ALONE if ttl_s is None else _EVERYWHERE,
+            ),
+            Guarantee(
+                "WT6",
+                "a write costs two round trips, one after the other",
+                RoundTrips(2, "write"),
+                kept=_EVERYWHERE,
             ),
         ),
     )

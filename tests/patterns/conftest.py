@@ -4,9 +4,12 @@ No test waits for a moment to come: a worker is stopped by a change that it cann
 everything that was queued before.
 """
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,7 @@ import redis
 
 from cacheproof.chaos.servers.embedded import EmbeddedServers
 from cacheproof.chaos.servers.postgres import DATABASE, USER
+from cacheproof.harness.world import World as Scheduled
 
 
 class World(SimpleNamespace):
@@ -98,3 +102,29 @@ def at_work(env: World) -> Callable[[Any], AbstractContextManager[Future[Any]]]:
                     env.redis.client_kill_filter(_type="normal", skipme=True)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def stage_for(chaos_servers: EmbeddedServers) -> Iterator[Callable[[Any], Any]]:
+    """`stage_for(Cache)` plays scripts, as the tests of the harness do; the last stage stays open."""
+    name = "cacheproof_tests_harness_conftest"
+    if name not in sys.modules:
+        path = Path(__file__).parents[1] / "harness" / "conftest.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    stages: dict[Any, Any] = {}
+
+    def enter(cache: Any) -> Any:
+        if cache not in stages:
+            leave()
+            stages[cache] = sys.modules[name].Stage(Scheduled(cache, chaos_servers))
+        return stages[cache]
+
+    def leave() -> None:
+        while stages:
+            stages.popitem()[1].world.close()
+
+    yield enter
+    leave()

@@ -18,7 +18,9 @@ from cacheproof.patterns.read_through import READ_THROUGH
 PAGES = [
     import_module(f"cacheproof.patterns.{page.name}")
     for page in pkgutil.iter_modules(cacheproof.patterns.__path__)
+    if page.name != "catalogue"  # which lists them
 ]
+WRITING = {"write", "increment"}
 MAY_IMPORT = sys.stdlib_module_names | {"psycopg", "redis"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__.rpartition(".")[2])
@@ -39,10 +41,10 @@ def imported(page: ModuleType) -> Iterator[str]:
 
 @every_page
 def test_a_page_has_one_contract_and_the_cache_it_is_about(page: ModuleType) -> None:
-    """Each page exports one contract and at least one class that can be read and written."""
+    """Each page exports one contract and at least one class that can be read, and written or counted."""
     classes = [item for name in page.__all__ if inspect.isclass(item := getattr(page, name))]
     assert len(contracts(page)) == 1
-    assert any(hasattr(kind, "read") and hasattr(kind, "write") for kind in classes)
+    assert any(hasattr(kind, "read") and WRITING & set(dir(kind)) for kind in classes)
 
 
 @every_page
@@ -65,7 +67,7 @@ def test_a_contract_has_the_ttl_and_the_workers_of_its_cache(page: ModuleType, t
     working = any(hasattr(getattr(page, name), "work") for name in page.__all__)
     for contract in contracts(page):
         assert contract(ttl_s).ttl_s == ttl_s
-        assert contract(ttl_s).workers == int(working)
+        assert bool(contract(ttl_s).workers) == working
 
 
 @every_page

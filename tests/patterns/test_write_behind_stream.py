@@ -8,6 +8,8 @@ import psycopg
 import pytest
 import redis
 
+from cacheproof.models.durability import Durability
+from cacheproof.models.read_after_write import ReadAfterWrite
 from cacheproof.patterns.write_behind_stream import GROUP, STREAM, WORKER, WriteBehindStream
 
 PATIENCE_S = 10
@@ -198,3 +200,25 @@ def test_a_waiting_worker_survives_a_cache_that_is_flushed(env: Any, opened: Any
         cache.write("user:1", "v2")
         flush(env, ended)
     assert env.stored("user:1") == "v2"
+
+
+def test_a_dirty_entry_that_is_evicted_hides_the_write(stage_for: Any) -> None:
+    """The next read finds the old row, and keeps it (56): the write is in the stream alone."""
+    run = stage_for(WriteBehindStream).play("A write, A .; evict user:1; B read, B ...", workers=1)
+    assert [finding.kind for finding in ReadAfterWrite().check(run.history).findings][:1] == ["stale-read"]
+    assert Durability().check(run.history).findings == ()
+
+
+def test_a_stream_that_is_evicted_loses_the_write(stage_for: Any) -> None:
+    """The cache serves a value that will never be stored (56)."""
+    run = stage_for(WriteBehindStream).play("A write, A .; evict write-behind:changes", workers=1)
+    assert [finding.kind for finding in Durability().check(run.history).findings] == ["lost-write"]
+
+
+def test_a_late_update_of_a_worker_that_was_given_up_takes_a_newer_one_away(stage_for: Any) -> None:
+    """The request of its first life is under way while the second one stores v3 (41, 58): v2 comes last."""
+    run = stage_for(WriteBehindStream).play(
+        "A write, A .; Q ..., Q delayed, Q crash, Q restart; A write, A .; Q ........; Q arrive", workers=1
+    )
+    values = [commit.value for commit in run.history.commits["user:1"]]
+    assert (values[-1], [f.kind for f in Durability().check(run.history).findings]) == ("v2", ["lost-write"])
