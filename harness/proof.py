@@ -63,7 +63,7 @@ def prove(
             return None
         return run.schedule.decisions
 
-    smallest = minimise(original, attempt, budget=budget, progress=progress)
+    smallest = minimise(original, attempt, budget=budget, progress=progress, operations=scenario.operations)
     schedule = candidate.run.schedule.with_decisions(smallest.decisions)
     outcome = confirm(runner, guarantee, candidate, schedule, confirmations=confirmations)
     if isinstance(outcome, Unproven):

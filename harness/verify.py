@@ -32,15 +32,19 @@ from cacheproof.harness.strategies.moves import KEEPS, KILLING
 from cacheproof.harness.world import PATIENCE_S, World
 from cacheproof.models.contract import CORE_CONDITIONS, Condition, Contract, Guarantee
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
+from cacheproof.models.history import History
 from cacheproof.models.properties import property_to_dict
 from cacheproof.models.report import Cell, Counterexample, Report, Scope
 from cacheproof.models.schedule import Keeps, Scenario
 from cacheproof.models.verdict import Verdict
 
-__all__ = ["Progress", "verify"]
+__all__ = ["Progress", "Witness", "verify"]
 
 Progress = Callable[[str, int], None]
 """Is told what is being done, in words, and how many schedules have been run."""
+
+Witness = Callable[[Condition, History], None]
+"""Is shown each history that is judged, with the condition it belongs to."""
 
 _GIVE_UP_AFTER = 5
 """Runs in a row with a problem, from the first on, after which a condition is given up."""
@@ -89,18 +93,19 @@ def verify(
     progress: Progress | None = None,
     patience_s: float = PATIENCE_S,
     jobs: int | None = None,
+    witness: Witness | None = None,
 ) -> Report:
     """Judge `cache` against every guarantee of `contract`, under each of its conditions.
 
-    `cache` is called with an `Environment` in every client and has `read(key)` and `write(key, value)`, sync
-    or async, and `work()` if the contract has workers.  `under` narrows the conditions.  `clients` and `keys`
+    `cache` is called with an `Environment` in every client and has `read(key)` and `write(key, value)`, or
+    whatever operations its contract lists, sync or async, and `work()` if the contract has workers.  `under` narrows the conditions.  `clients` and `keys`
     are those of the random schedules; small scopes have their own.  `profile` sets the budgets, `budget`
     overrides the number of random schedules for each condition.  `seed` fixes the search.  Failures are kept
     in `store` and tried first next time; without one, nothing is kept.  `servers` are used if given, else those
     of `backend` ("embedded" unless named, "docker", "external") are started for this call.  A client that
     computes for `patience_s` real seconds between two exchanges counts as hanging.  With `jobs=2` half of the
     conditions are searched on a second core, with servers of their own; None does so where that is possible and
-    pays.
+    pays.  `witness` is shown every history that the verdicts rest on; with one, nothing is searched elsewhere.
 
     Returns a report; a broken promise is never an exception.  Raises UsageError for arguments that make no
     sense and EnvironmentFault if a server cannot be had; one that fails later makes verdicts unknown.
@@ -115,9 +120,9 @@ def verify(
     with _servers(servers, backend) as running:
         running.mend()
         search_ = _Verification(
-            cache, contract, conditions, clients, keys, chosen, seed, store, progress, patience_s
+            cache, contract, conditions, clients, keys, chosen, seed, store, progress, patience_s, witness
         )
-        in_two = _halves(jobs, conditions) and running.features.again
+        in_two = witness is None and _halves(jobs, conditions) and running.features.again
         report = search_.run_halves(running) if in_two else search_.run(running)
     return replace(report, seconds=round(time.monotonic() - began, 3))
 
@@ -174,6 +179,7 @@ class _Verification:
     store: FailureStore | None
     progress: Progress | None
     patience_s: float = PATIENCE_S
+    witness: Witness | None = None
     hung: bool = False
     turn: int = field(default_factory=os.getpid)
     reference: bool = False
@@ -271,7 +277,7 @@ class _Verification:
             self.progress(what, runs)
 
     def scenario(self, condition: Condition, clients: int, keys: int = 1) -> Scenario:
-        names = tuple(f"user:{number}" for number in range(1, keys + 1))
+        names = tuple(f"user:{number}" for number in range(1, max(keys, self.contract.keys) + 1))
         return Scenario(
             clients=clients,
             workers=self.contract.workers,
@@ -279,6 +285,8 @@ class _Verification:
             probes_s=self.contract.probes_s,
             seed=self.seed,
             keeps=KEEPS.get(condition, Keeps.NOTHING),
+            operations=self.contract.operations,
+            numbers=self.contract.numbers,
         )
 
     def gather(self, runner: Runner, condition: Condition) -> Evidence:
@@ -311,7 +319,7 @@ class _Verification:
                 self.try_again(runner, evidence, failure)
         runner.world.end_idle()
         sample: list[Run] = []
-        for scope in scopes_for(condition, self.profile.scopes):
+        for scope in scopes_for(condition, self.profile.scopes, self.contract.operations):
             self.search_scope(runner, evidence, scope, sample)
         if self.profile.random and not (self.reference and condition is Condition.CONCURRENT):
             self.search_randomly(runner, evidence, sample)
@@ -321,13 +329,18 @@ class _Verification:
         """Run a failure of an earlier search first; forget it if it does not break its guarantee any more."""
         runner.world.end_idle()
         run = runner.attempt(failure.schedule.scenario, failure.schedule.decisions)
-        evidence.add(run, "a stored failure")
+        self.add(evidence, run, "a stored failure")
         broken = evidence.tallies.get(failure.guarantee, Tally()).candidates
         if not broken and run.problem is None and self.store is not None:
             try:
                 self.store.discard(self.store.anomalies / failure.file_name)
             except EnvironmentFault as error:
                 self.warnings.append(str(error))
+
+    def add(self, evidence: Evidence, run: Run, found_by: str) -> None:
+        evidence.add(run, found_by)
+        if self.witness is not None and run.problem is None:
+            self.witness(evidence.condition, run.history)
 
     def hopeless(self, runner: Runner, evidence: Evidence) -> bool:
         """Whether to give a condition up: every run has a problem, or too many had to be waited for."""
@@ -343,7 +356,7 @@ class _Verification:
             run = runner.drive(
                 scenario, lambda execution: steer(execution, scope, evidence.condition, explorer)
             )
-            evidence.add(run, f"the exhaustive {scope.name}")
+            self.add(evidence, run, f"the exhaustive {scope.name}")
             evidence.unsteady = evidence.unsteady or explorer.unsteady
             count += 1
             if not sample or count == _EARLY:
@@ -363,7 +376,7 @@ class _Verification:
         seen: list[Run] = []
 
         def see(run: Run) -> None:
-            evidence.add(run, "Hypothesis")
+            self.add(evidence, run, "Hypothesis")
             seen[1:] = [run]
             self.tell(f"{self.contract.name}, {evidence.condition.value}: random schedules", runner.runs)
 
@@ -386,7 +399,7 @@ class _Verification:
 
     def check_repeatable(self, runner: Runner, evidence: Evidence, sample: list[Run]) -> Doubt | None:
         """Replay a few runs in new processes: their histories must be the same, byte for byte."""
-        doubt = first_doubt(runner, sample)
+        doubt = first_doubt(runner, sample) if self.profile.repeats else None
         if doubt is None and evidence.unsteady:
             return Doubt(evidence.problems[-1], mendable=runner.world.reuse_processes)
         return doubt
@@ -431,6 +444,7 @@ class _Verification:
             counterexample=found[0] if found else None,
             reason=reason,
             others=tuple(found[1:]),
+            possible=evidence.impossible is None,
         )
 
     def in_order(self, guarantee: Guarantee, tally: Tally, ordinary: set[tuple[str, str]]) -> list[Candidate]:

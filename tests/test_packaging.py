@@ -100,9 +100,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_the_wheel_holds_the_folders_and_nothing_else(built: Built) -> None:
-    """Every file of the five folders is in the wheel below cacheproof/, and so is the face; nothing more."""
+    """Every file of the five folders is in the wheel below cacheproof/, with the face and its data; nothing more."""
     expected = {f"cacheproof/{name}" for name in built.tracked if name.partition("/")[0] in FOLDERS}
-    expected |= {"cacheproof/__init__.py", "cacheproof/py.typed"}
+    expected |= {"cacheproof/__init__.py", "cacheproof/py.typed", "cacheproof/truth-table.json"}
     held = {path.relative_to(built.wheel).as_posix() for path in built.wheel.rglob("*") if path.is_file()}
     assert {name for name in held if ".dist-info/" not in name} == expected
 
@@ -116,6 +116,12 @@ def test_the_wheel_holds_what_the_tree_holds(built: Built) -> None:
         for name in names
         if (built.wheel / "cacheproof" / name).read_bytes() != (ROOT / name).read_bytes()
     ] == []
+
+
+def test_the_truth_table_travels_along(built: Built) -> None:
+    """The advice of an installed package goes by the data that stand in docs/."""
+    data = (ROOT / "docs/truth-table.json").read_bytes()
+    assert (built.wheel / "cacheproof" / "truth-table.json").read_bytes() == data
 
 
 def test_the_wheel_imports_by_itself(built: Built) -> None:

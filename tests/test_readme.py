@@ -61,11 +61,11 @@ def contract_row(name: str, contract: Contract) -> str:
     for promise, broken in broken_under(contract).items():
         if not broken:
             kept.append(promise)
-        elif broken == frozenset(CORE_CONDITIONS) - {Condition.QUIET}:
+        elif broken == frozenset(contract.conditions) - {Condition.QUIET}:
             quiet.append(promise)
         else:
-            ordered = [condition.value for condition in CORE_CONDITIONS if condition in broken]
-            words = "any condition" if len(ordered) == len(CORE_CONDITIONS) else ", ".join(ordered)
+            ordered = [condition.value for condition in contract.conditions if condition in broken]
+            words = "any condition" if len(ordered) == len(contract.conditions) else ", ".join(ordered)
             partly.append(f"{promise} ({words})")
     return f"| `{name}` | {', '.join(kept)} | {', '.join(quiet)} | {', '.join(partly)} |"
 

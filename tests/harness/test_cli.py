@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +11,15 @@ import pytest
 from cacheproof.chaos.servers.engine import Engine
 from cacheproof.chaos.servers.recipes import Built
 from cacheproof.harness import check, cli, doctor
+from cacheproof.harness.matrix import Matrix
+from cacheproof.harness.pool import Done
+from cacheproof.models.contract import Condition
 from cacheproof.models.errors import CacheError, EnvironmentFault, UsageError
 from cacheproof.models.history import History
+from cacheproof.models.page import Kind, Page, Section
 from cacheproof.models.recording import Recording
+from cacheproof.models.truth_table import TruthCell, TruthRow, TruthTable
+from cacheproof.models.verdict import Verdict
 
 CACHE = "cacheproof.patterns.cache_aside:CacheAside"
 MINE = """
@@ -287,3 +293,156 @@ def test_help_and_version(call: Call) -> None:
     assert call("--help")[0] == 0
     code, out, _ = call("--version")
     assert code == 0 and "cacheproof, version" in out
+
+
+# matrix and advise
+
+
+def row(name: str, *, verdict: Verdict = Verdict.UPHELD, kept: bool = True, seed: int = 0) -> TruthRow:
+    """A row of one cell."""
+    durable = {"name": "durability"}
+    cell = TruthCell(
+        "X1", "no write is lost", durable, Condition.QUIET, kept, verdict, 9, 8, reason="it hung"
+    )
+    return TruthRow(name, Section.CACHE_ASIDE, Kind.RECIPE, "m:C", name, 300, "default", seed, cells=(cell,))
+
+
+Rows = Callable[..., None]
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """What the search for each page comes to: a row, an error in words, or an interruption."""
+
+    def set_(*found: TruthRow | str | type[BaseException]) -> None:
+        pages = [Page(f"p{n}", Section.CACHE_ASIDE, "m:C", "C") for n in range(len(found))]
+
+        def run(work: Matrix, names: tuple[str, ...], **_: object) -> Iterator[Done]:
+            for task, item in enumerate(found):
+                if names and pages[task].name not in names:
+                    continue
+                if isinstance(item, type):
+                    raise item
+                yield Done(task, error=item) if isinstance(item, str) else Done(task, item)
+
+        monkeypatch.setattr(cli, "PAGES", pages)
+        monkeypatch.setattr(cli.Matrix, "run", run)
+
+    return set_
+
+
+def names_in(path: str) -> list[str]:
+    return [found.name for found in TruthTable.from_json(Path(path).read_text("utf-8")).rows]
+
+
+def test_a_matrix_is_written_as_page_and_as_data(call: Call, rows: Rows) -> None:
+    """In a folder that is made, with the way there; and a log has a line for each pattern."""
+    rows(row("p0"), row("p1"))
+    code, out, err = call("matrix")
+    assert code == 0
+    assert names_in("docs/truth-table.json") == ["p0", "p1"]
+    assert "`p1`" in Path("docs/truth-table.md").read_text("utf-8")
+    assert out.splitlines() == [
+        "2 patterns, 2 cells, 18 judgements",
+        "table: docs/truth-table.md, docs/truth-table.json",
+    ]
+    assert err.splitlines() == ["[1/2] p0: 1 upheld", "[2/2] p1: 1 upheld"]
+
+
+def test_what_is_done_is_kept_when_a_matrix_is_interrupted(call: Call, rows: Rows) -> None:
+    """Ctrl-C after the first pattern: it stands in the table, beside what was there before."""
+    rows(row("p0"), row("p1"))
+    call("matrix")
+    rows(row("p0", seed=7), KeyboardInterrupt)
+    code, out, err = call("matrix")
+    assert code == 4 and "interrupted; 1 of 2 patterns are done" in err and "table: " in out
+    table = TruthTable.from_json(Path("docs/truth-table.json").read_text("utf-8"))
+    assert [(found.name, found.seed) for found in table.rows] == [("p0", 7), ("p1", 0)]
+    assert "seed 7" in Path("docs/truth-table.md").read_text("utf-8")
+
+
+def test_a_part_of_a_matrix_leaves_the_rest_as_it_was(call: Call, rows: Rows) -> None:
+    """And a page that is gone from the catalogue goes from the table."""
+    rows(row("p0"), row("p1"), row("p2"))
+    call("matrix", "--output", "t.md")
+    rows(row("p0"), row("p1", seed=7))
+    assert call("matrix", "--only", "p1", "--output", "t.md")[0] == 0
+    assert names_in("t.json") == ["p0", "p1"]
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "words"),
+    [
+        (row("p0", kept=False), 1, "WRONG  p0, X1 under quiet: the contract says that it does not keep it"),
+        (row("p0", verdict=Verdict.REFUTED), 1, "and the run refuted it"),
+        (row("p0", verdict=Verdict.UNKNOWN), 3, "and the run could not decide (it hung)"),
+        (row("p0", verdict=Verdict.REFUTED, kept=False), 0, "1 patterns"),
+        ("no such file", 4, "0 patterns"),
+    ],
+)
+def test_what_a_matrix_is_worth(call: Call, rows: Rows, found: TruthRow | str, code: int, words: str) -> None:
+    """0 if all is as the contracts say, 1 if not, 3 in doubt, 4 if a page cannot be judged."""
+    rows(found)
+    assert (got := call("matrix"))[0] == code
+    assert words in got[1]
+
+
+def test_a_table_is_checked_and_not_written(call: Call, rows: Rows) -> None:
+    """It agrees, by its page or by its data; or it does not, and where is said in words."""
+    rows(row("p0"), row("p1"))
+    call("matrix")
+    before = Path("docs/truth-table.json").read_bytes()
+    for file in ("docs/truth-table.md", "docs/truth-table.json"):
+        code, out, _ = call("matrix", "--check", file)
+        assert (code, out) == (0, "the table agrees with this run\n")
+    rows(row("p0"), row("p1", verdict=Verdict.REFUTED, kept=False))
+    code, out, _ = call("matrix", "--check", "docs/truth-table.md")
+    assert code == 1 and out.startswith("DIFFERS  p1, X1 under quiet: the contract no longer says")
+    assert call("matrix", "--check", "docs/truth-table.md", "--only", "p0")[0] == 0
+    rows(row("p0"))
+    assert "DIFFERS  p1: the catalogue lacks it" in call("matrix", "--check", "docs/truth-table.json")[1]
+    assert Path("docs/truth-table.json").read_bytes() == before
+
+
+def test_a_page_that_was_edited_is_noticed(call: Call, rows: Rows) -> None:
+    """It is generated; the data say what it has to be."""
+    rows(row("p0"))
+    call("matrix")
+    page = Path("docs/truth-table.md")
+    page.write_text(page.read_text("utf-8") + "and it is fast\n", "utf-8")
+    code, out, _ = call("matrix", "--check", str(page))
+    assert code == 1 and "is not what its data say" in out
+
+
+def test_a_table_that_is_none_is_a_usage_error(call: Call, rows: Rows) -> None:
+    """Nothing is run for it."""
+    rows(KeyboardInterrupt)
+    Path("t.json").write_text("{}")
+    assert call("matrix", "--check", "t.json")[0] == 2
+    assert call("matrix", "--check", "nowhere.md")[0] == 2
+
+
+def test_a_place_that_cannot_be_written_is_said(call: Call, rows: Rows) -> None:
+    """As an error of the machine, with what to do."""
+    rows(row("p0"))
+    Path("file").write_text("")
+    code, _, err = call("matrix", "--output", "file/t.md")
+    assert code == 4 and "choose another --output" in err
+
+
+def test_advice_from_a_table(call: Call) -> None:
+    """0 and a pattern with its evidence; 1 and the nearest one if nothing keeps what is needed."""
+    Path("t.json").write_text(TruthTable((row("p0"),)).to_json())
+    given = ("--table", "t.json", "--under", "quiet", "--freshness", "any")
+    code, out, _ = call("advise", *given)
+    assert code == 0 and out.startswith("take    p0") and "X1 upheld in 8 schedules" in out
+    code, out, _ = call("advise", *given, "--load-protection", "one-load")
+    assert code == 1 and "nearest    p0" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_advice_comes_with_the_package(call: Call) -> None:
+    """Without a table of one's own; what is asked for by name only is a choice."""
+    code, out, _ = call("advise")
+    assert code == 0 and out.startswith("take    ")
+    assert call("advise", "--freshness", "yesterday")[0] == 2

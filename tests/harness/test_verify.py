@@ -1,6 +1,6 @@
 """`verify`: the whole way from a cache and a contract to a report, on real servers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +128,19 @@ def test_progress_is_told(judge: Any) -> None:
 # -- doubt -------------------------------------------------------------------------------------------------
 
 
+def test_a_witness_is_shown_what_the_verdicts_rest_on(judge: Any) -> None:
+    """Each history that was judged, with its condition, and none of those that minimising makes."""
+    seen: list[tuple[Condition, History]] = []
+    report = judge(
+        CacheAside,
+        FRESH,
+        under=CONCURRENT,
+        witness=lambda condition, history: seen.append((condition, history)),
+    )
+    assert {condition for condition, _ in seen} == {Condition.CONCURRENT}
+    assert len(seen) == report.cells[0].schedules < report.schedules
+
+
 def test_a_property_that_raises_is_unknown(judge: Any) -> None:
     """And the guarantees beside it are judged all the same."""
     contract = Contract("test", (Guarantee("X1", "a bug", Raising()), Guarantee("X2", "kept", Durability())))
@@ -144,6 +157,16 @@ def test_a_cache_that_cannot_be_repeated_is_unknown(judge: Any, caches: ModuleTy
     (cell,) = report.cells
     assert cell.verdict is Verdict.UNKNOWN
     assert "event" in cell.reason
+
+
+def test_whether_a_cache_repeats_is_not_asked_where_it_is_known(judge: Any) -> None:
+    """Then only the search costs runs."""
+    kept = CACHE_ASIDE().only(["CA5"])
+    runs = [
+        judge(CacheAside, kept, under=CONCURRENT, profile=replace(SMALL, repeats=repeats)).schedules
+        for repeats in (False, True)
+    ]
+    assert runs[0] == 10 < runs[1]
 
 
 def test_a_cache_that_cannot_be_constructed_is_unknown(judge: Any) -> None:
