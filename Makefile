@@ -28,8 +28,7 @@ options := $(if $(PROFILE),--chaos-profile $(PROFILE)) $(if $(SEED),--chaos-seed
 	$(if $(BACKEND),--chaos-backend $(BACKEND)) $(if $(REPORT),--chaos-report "$(REPORT)") $(ARGS)
 
 one_half := --ignore tests/harness
-other_half := --ignore tests/chaos --ignore tests/models --ignore tests/patterns --ignore tests/reports \
-	$(foreach file,$(wildcard tests/test_*.py),--ignore $(file))
+other_half := $(foreach path,$(filter-out tests/harness,$(wildcard tests/*)),--ignore $(path))
 
 .DEFAULT_GOAL := help
 .PHONY: chaos test lint clean help
