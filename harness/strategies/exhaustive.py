@@ -34,6 +34,7 @@ from cacheproof.harness.strategies.moves import (
     is_sensible,
     mending,
     take,
+    wakes,
 )
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import Invoke
@@ -215,6 +216,7 @@ def _steps(execution: Execution, scope: SmallScope, done: list[int]) -> Iterator
         left = operations[done[client] :]
         if left and is_free(execution, client) and is_sensible(execution, client, left[0]):
             yield begin(execution, client, left[0], key if kind_of(left[0]).on_one_key else None)
+    yield from wakes(execution)
 
 
 def _sequential_steps(execution: Execution, scope: SmallScope, done: list[int], key: str) -> Iterator[Move]:

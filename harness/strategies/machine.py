@@ -28,6 +28,7 @@ from cacheproof.harness.strategies.moves import (
     is_free,
     mending,
     take,
+    wakes,
 )
 from cacheproof.models.contract import Condition
 from cacheproof.models.errors import CacheError, EnvironmentFault
@@ -50,7 +51,7 @@ def possible_moves(execution: Execution, condition: Condition) -> tuple[list[Mov
         return pending[:1], []
     starts = [move for client in idle for move in begins(execution, client, scenario.keys)]
     broken = faults(execution, condition) + begun_badly(execution, condition, starts)
-    return pending + starts + mending(execution, condition), broken
+    return pending + starts + mending(execution, condition) + wakes(execution), broken
 
 
 def make_machine(

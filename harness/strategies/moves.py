@@ -56,6 +56,7 @@ __all__ = [
     "is_sensible",
     "mending",
     "take",
+    "wakes",
 ]
 
 Move = tuple[Decision, ...]
@@ -139,6 +140,29 @@ def mending(execution: Execution, condition: Condition) -> list[Move]:
     ends += [Replicate()]
     ends += _time_outs(execution)
     return [(decision,) for decision in ends if execution.is_enabled(decision)]
+
+
+def wakes(execution: Execution) -> list[Move]:
+    """Time passes until the first worker that sleeps goes on, if a client has done something since the last time.
+
+    Where no worker sleeps (those that block on a queue do not), there is no such move.
+    """
+    scenario, taken = execution.scenario, execution.taken
+    since = next((item for item in reversed(taken) if _stirs(item, scenario.clients)), None)
+    if since is None or isinstance(since, Advance):
+        return []
+    asleep = [
+        worker for worker in range(scenario.clients, scenario.processes) if not execution.pending(worker)
+    ]
+    ends = [wake for worker in asleep if (wake := execution.wake_ns_of(worker)) is not None]
+    return [(Advance(max(min(ends) - execution.now_ns, 1) / 1e9),)] if ends else []
+
+
+def _stirs(decision: Decision, clients: int) -> bool:
+    """Whether it is a step of a client that is no worker, or time that passes."""
+    return isinstance(decision, Advance) or (
+        isinstance(decision, (Invoke, Deliver)) and decision.client < clients
+    )
 
 
 def _time_outs(execution: Execution) -> Iterator[Advance]:

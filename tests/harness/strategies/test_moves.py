@@ -1,5 +1,6 @@
 """Moves: what a strategy can do next, and which faults each condition allows."""
 
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from cacheproof.harness.strategies.moves import (
     is_sensible,
     mending,
     take,
+    wakes,
 )
 from cacheproof.models.contract import Condition
 from cacheproof.models.decision import (
@@ -354,3 +356,41 @@ def test_a_time_that_is_over_already_is_over_at_once(stage_for: StageFor, caches
         (move,) = [move for move in mending(execution, Condition.PARTITION) if isinstance(move[0], Advance)]
         take(execution, move)
         assert execution.operation(0) is None
+
+
+class Polling(CacheAside):
+    """Its worker looks every second."""
+
+    def work(self) -> None:
+        while True:
+            self.redis.rpop("changes")
+            time.sleep(1)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("", []),
+        ("Q .", []),
+        ("Q ., A read", [(Advance(1.0),)]),
+        ("Q ., A read, A ...", [(Advance(1.0),)]),
+        ("Q ., A read, advance 0.25", []),
+        ("Q ., A read, advance 0.25, A .", [(Advance(0.75),)]),
+        ("Q ., A read, advance 1", []),
+        ("Q ., A read, advance 1, Q .", []),
+        ("A read", []),
+        ("Q ., A read, Q crash", []),
+    ],
+)
+def test_a_worker_that_sleeps_wakes_once_a_client_has_done_something(
+    stage_for: StageFor, script: str, expected: list[Move]
+) -> None:
+    """Not over and over: between two wakings a client has taken a step.  One that waits for a server does not sleep."""
+    with stage_for(Polling).open(script, workers=1) as execution:
+        assert wakes(execution) == expected
+
+
+def test_a_client_that_sleeps_is_left_alone(stage_for: StageFor, caches: ModuleType) -> None:
+    """Nor is a worker woken that waits for an element."""
+    with stage_for(caches.Queueing).open("Q ., A read", workers=1) as execution:
+        assert wakes(execution) == []
