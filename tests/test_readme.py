@@ -16,7 +16,7 @@ from cacheproof.chaos.virtualtime.coverage import NOT_VIRTUALISED, VIRTUALISED
 from cacheproof.harness import cli
 from cacheproof.harness.store import FailureStore
 from cacheproof.harness.verify import verify
-from cacheproof.models.contract import ALL_CONDITIONS, CORE_CONDITIONS, Condition, Contract
+from cacheproof.models.contract import ALL_CONDITIONS, Condition, Contract
 from cacheproof.models.encyclopaedia import ANOMALIES
 from cacheproof.patterns.cache_aside import CACHE_ASIDE, CacheAside
 from cacheproof.reports.terminal import render_counterexample, to_text
