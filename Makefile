@@ -27,25 +27,14 @@ installed := $(venv)/.installed
 options := $(if $(PROFILE),--chaos-profile $(PROFILE)) $(if $(SEED),--chaos-seed $(SEED)) \
 	$(if $(BACKEND),--chaos-backend $(BACKEND)) $(if $(REPORT),--chaos-report "$(REPORT)") $(ARGS)
 
-one_half := --ignore tests/harness
-other_half := $(foreach path,$(filter-out tests/harness,$(wildcard tests/*)),--ignore $(path))
-
 .DEFAULT_GOAL := help
 .PHONY: chaos test lint clean help
 
 chaos: $(installed)  ## run the chaos tests (pytest -m chaos)
 	$(python) -m pytest -m chaos $(options)
 
-# In two halves, on a core each: what the second one says is shown when the first one is done.  A half in which
-# ARGS leaves nothing to run (5) is no failure.
 test: $(installed)  ## run every test, the chaos tests among them
-	@said=$$(mktemp); trap 'kill $$other 2>/dev/null; wait $$other; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
-	echo '$(python) -m pytest $(one_half) $(options)'; \
-	$(python) -m pytest -o cache_dir=.pytest_cache/other $(other_half) $(options) >"$$said" 2>&1 & other=$$!; \
-	one_code=0; $(python) -m pytest $(one_half) $(options) || one_code=$$?; \
-	echo '$(python) -m pytest $(other_half) $(options)'; \
-	other_code=0; wait $$other || other_code=$$?; cat "$$said"; \
-	case $$one_code,$$other_code in 0,0|0,5|5,0) exit 0;; 0,*|5,*) exit $$other_code;; *) exit $$one_code;; esac
+	$(python) tests/halves.py $(options)
 
 lint: $(installed)  ## check style, format and types
 	$(python) -m ruff check .

@@ -57,6 +57,22 @@ def test_what_a_cache_has_made_is_emptied_and_counts_from_1_again(
     assert comment(session) == CLIENT_MARK
 
 
+def test_what_is_ours_is_not_touched_though_it_is_made_anew(
+    chaos_servers: EmbeddedServers, session: PgUpstream, director: PgUpstream
+) -> None:
+    """A second user of the same servers makes our tables once more, under the eyes of the first one."""
+    with (
+        closing(PgUpstream(chaos_servers.database.address, SESSION)) as own,
+        closing(RecordsTable(own)) as records,
+    ):
+        tables = ClientTables(director)
+        with closing(PgUpstream(chaos_servers.database.address, SESSION)) as second:
+            RecordsTable(second)
+            records.reset({"user:1": "v1"})
+            tables.empty()
+            assert session.query("select key, value from public.records").rows == (("user:1", "v1"),)
+
+
 def test_what_was_there_before_is_not_touched(session: PgUpstream, director: PgUpstream) -> None:
     """Neither its rows, nor its numbers, nor its comment."""
     session.query(OUTBOX)

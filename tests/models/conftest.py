@@ -1,7 +1,6 @@
 """Sources of histories: `draw` for timelines, `act` for dialogues with servers, `happenings` for chance."""
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,6 @@ from types import ModuleType
 import pytest
 
 from cacheproof.models.history import History
-
-# Tests of columns import numpy, whose linear algebra starts threads unless it is told not to, and a process
-# with threads cannot be forked: all later tests of `verify` would take the long way round.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _neighbour(name: str) -> ModuleType:
