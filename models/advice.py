@@ -12,7 +12,9 @@
     little code     no worker; at most so many lines                    (counted, not judged)
 
 Rule 1. A need is met by a cell that is upheld.  Where no cell of a pattern speaks of it, a rung of the ladder
-        does: what no history broke.  What was not measured under a condition is not met under it.
+        does: what no history broke; but not if the contract speaks of it under other conditions only, for then it
+        does not claim it here, and knows why; and never for linearizability, which a third client may break
+        that no search had.  What was not measured under a condition is not met under it.
 Rule 2. No pattern is recommended that leaves a need refuted, unknown, not exercised or not measured.  If none is
         left, the nearest one is named, and what it lacks.
 Rule 3. Rows about one class with one ttl, each held to a contract of its own, are one pattern.
@@ -295,7 +297,8 @@ def _climbed(row: TruthRow, need: _Need, condition: Condition) -> Evidence:
     """What the ladder says where no cell does: every one that was climbed under the condition."""
     ladders = [item for item in row.ladders if item.condition is condition and item.strongest]
     rungs = [_rung_for(need, item.strongest) for item in ladders]
-    if not rungs or rungs[0] is None or None in rungs:
+    withheld = need.by[0] == "linearizable" or any(cell.property_name == need.by[0] for cell in row.cells)
+    if withheld or not rungs or rungs[0] is None or None in rungs:
         return Evidence(need.by[0], condition, False)
     histories = sum(item.histories for item in ladders)
     return Evidence(need.by[0], condition, True, rung=rungs[0], schedules=histories)

@@ -151,6 +151,16 @@ def test_the_ladder_speaks_where_no_cell_does(
         assert {(item.rung, item.schedules) for item in advice.best.evidence} == {(strongest[0], 44)}
 
 
+def test_the_ladder_does_not_speak_for_a_contract_that_withholds_a_claim() -> None:
+    """What is claimed under quiet alone is not claimed elsewhere; and two clients make nothing linearizable for three."""
+    ladders = tuple(Rungs(at, ("linearizable",), 44) for at in TWO)
+    withheld = row("lease", cell("read-after-write", TWO[0]), ladders=ladders)
+    assert ask(withheld, visibility=Visibility.EVERYBODY).best is None
+    assert ask(row("silent", ladders=ladders), visibility=Visibility.EVERYBODY).best is not None
+    assert ask(row("silent", ladders=ladders), freshness=Freshness.LATEST).best is None
+    assert ask(row("silent", ladders=ladders), freshness=Freshness.BOUNDED).best is not None
+
+
 def test_rows_about_one_class_are_one_pattern() -> None:
     """What each of them was held to is known of the class, also what speaks against it."""
     needs = {"loss": Loss.NEVER, "protection": Protection.ONE_LOAD, "visibility": Visibility.WRITER}
