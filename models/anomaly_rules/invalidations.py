@@ -50,6 +50,7 @@ def dirty_write_through(case: Case) -> bool:
         own = [step for step in case.steps if step.operation == write]
         early = any(
             step.sets
+            and step.mentions(case.read.value)
             and step.took_effect
             and step.index < case.seen
             and case.register.position(case.read.value, step.index) is None

@@ -130,6 +130,17 @@ def test_the_entry_was_set_inside_a_transaction_that_rolled_back(act: Act) -> No
     assert classify(found, history).slug == "dirty-write-through"
 
 
+def test_a_mark_that_says_nothing_of_the_value_is_no_early_set(act: Act) -> None:
+    """A writer that puts the key under quarantine before it writes has set no entry."""
+    script = "A write v2\nA EVAL script 1 k {0} -> 1\nC read\nC GET -> v2\nC ok v2\nA ROLLBACK @none\nA fail"
+    named = []
+    for told in ("quarantine", "v2"):
+        history = act(script.format(told))
+        (found,) = Integrity().check(history).findings
+        named.append(classify(found, history).slug)
+    assert named == ["dirty-read", "dirty-write-through"]
+
+
 COMPETING = """
     B read
     B XREADGROUP GROUP {group} b > @none waits
