@@ -69,7 +69,6 @@ def cells(report: Report, *conditions: Condition) -> dict[tuple[str, str], Cell]
     }
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("external", "cache", "contract"),
     [
@@ -97,7 +96,6 @@ def test_the_verdicts_are_the_same(external: ExternalServers, cache: Any, contra
             assert cell.reason is not None and "never kills them" in cell.reason
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("external", ["superuser"], indirect=True)
 def test_what_needs_import_mode_is_unknown(external: ExternalServers) -> None:
     """A script that asks for a time to live would be told a century."""
